@@ -34,7 +34,7 @@ export function mulShift(a: number, b: number, s: number): number {
   const product = a * b
   if (product < exactMax && product > -exactMax) return sat32(rshift(product, s))
   const exact = BigInt(a) * BigInt(b)
-  const t = BigInt(s > 62 ? 62 : s)
+  const t = BigInt(s)
   const shifted = s > 0 ? (exact + (1n << (t - 1n))) >> t : exact << -t
   return shifted > BigInt(i32Max) ? i32Max : shifted < -BigInt(i32Max) ? -i32Max : Number(shifted)
 }
