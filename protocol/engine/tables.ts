@@ -166,10 +166,10 @@ export function epsilonOf(epsBits: number, length: number, inBits: number): { ep
   return { epsilon: exact < 1n ? 1 : Number(exact), rootN: Number(isqrtBig(BigInt(length) << 32n)) }
 }
 
-/** Am and Ae of op score: Am · 2^(−Ae) = log2(e) / (127² · √scaleOf), Am in [2^15, 2^16). */
+/** Am and Ae of op score: Am · 2^(−Ae) = log2(e) / (127 · √scaleOf), Am in [2^15, 2^16). */
 export function scoreScale(scaleOf: number): { am: number; ae: number } {
   const root = isqrtBig(BigInt(scaleOf) << (2n * bits))
-  const value = div(div(one, ln2) / 16129n, root)
+  const value = div(div(one, ln2) / 127n, root)
   for (let ae = 0; ae < 62; ae++) {
     const am = Number(round(value << BigInt(ae)))
     if (am >= 32768) return { am, ae }

@@ -37,7 +37,7 @@ export interface Core {
   tied: boolean
 }
 
-export type TensorFormat = 'w8' | 'w4' | 'v32'
+export type TensorFormat = 'w8' | 'g8' | 'w4' | 'v32'
 
 export interface Tensor {
   /** `embed`, `output_norm`, `head`, `layers.3.wq`, … see tensorNames in engine/program.ts. */
@@ -86,6 +86,7 @@ export const groupColumns = 32
 export function tensorBytes(format: TensorFormat, rows: number, columns: number): number {
   const padded = Math.ceil(rows / panelRows) * panelRows
   if (format === 'w8') return padded * columns + padded * 4
+  if (format === 'g8') return (padded / panelRows) * (columns / groupColumns) * 544 + padded * 4
   if (format === 'w4') return (padded / panelRows) * (columns / groupColumns) * 320 + padded * 4
   return Math.ceil(rows / 16) * 64
 }

@@ -1,7 +1,7 @@
 // Op matmul: y = W·act, exact sums, one rounding at the end (specification, section 4).
 import { groupColumns, type Tensor } from '../../model/manifest.ts'
 import { rshift, sat32 } from '../integer.ts'
-import { groupBytes, i16At, rowWord } from './weights.ts'
+import { g8Scale, groupBytes, i16At, rowWord } from './weights.ts'
 
 /** Σ w·act of a w8 row: exact in a double, |acc| < 2^36; i32 partial sums over 1,024 columns. */
 function dotRow8(bytes: Uint8Array, base: number, act: Int16Array, columns: number): number {
@@ -22,7 +22,7 @@ function dotRow8(bytes: Uint8Array, base: number, act: Int16Array, columns: numb
 function dotRow4(bytes: Uint8Array, base: number, row: number, act: Int16Array, sums: Int32Array, groups: number): number {
   let acc = 0
   for (let g = 0; g < groups; g++) {
-    const at = base + g * groupBytes
+    const at = base + g * groupBytes.w4
     let part = -8 * sums[g]
     for (let block = 0, k = g * groupColumns; block < 4; block++, k += 8) {
       const from = at + block * 64 + row * 4
@@ -36,6 +36,20 @@ function dotRow4(bytes: Uint8Array, base: number, row: number, act: Int16Array, 
   return acc
 }
 
+/** Σ over groups of d·Σ w·act of a g8 row: |acc| < 2^47. */
+function dotGroups8(bytes: Uint8Array, base: number, row: number, act: Int16Array, groups: number): number {
+  let acc = 0
+  for (let g = 0; g < groups; g++) {
+    const at = base + g * groupBytes.g8
+    let part = 0
+    for (let k = g * groupColumns, from = at + row * 4; k < (g + 1) * groupColumns; k += 4, from += 64) {
+      for (let b = 0; b < 4; b++) part += ((bytes[from + b] << 24) >> 24) * act[k + b]
+    }
+    acc += g8Scale(bytes, at + 512 + row * 2) * part
+  }
+  return acc
+}
+
 /** y // rows i32, Q outBits; act // columns i16 with value act · 2^(−e). `bytes` is the whole tensor in its canonical layout. */
 export function matmul(y: Int32Array, bytes: Uint8Array, weight: Tensor, act: Int16Array, e: number, outBits: number): void {
   const { rows, columns, format } = weight
@@ -45,10 +59,11 @@ export function matmul(y: Int32Array, bytes: Uint8Array, weight: Tensor, act: In
   for (let row = 0; row < rows; row++) {
     const { mantissa, shift } = rowWord(bytes, weight, row)
     const panel = row >> 4
-    const v =
-      format === 'w8'
-        ? dotRow8(bytes, panel * 16 * columns + (row & 15) * 4, act, columns) * mantissa
-        : dotRow4(bytes, panel * groups * groupBytes, row & 15, act, sums, groups)
+    const r = row & 15
+    let v: number
+    if (format === 'w8') v = dotRow8(bytes, panel * 16 * columns + r * 4, act, columns) * mantissa
+    else if (format === 'w4') v = dotRow4(bytes, panel * groups * groupBytes.w4, r, act, sums, groups)
+    else v = dotGroups8(bytes, panel * groups * groupBytes.g8, r, act, groups)
     y[row] = sat32(rshift(v, shift + e - outBits))
   }
 }
