@@ -124,6 +124,9 @@ function adjusted(logits: Int32Array, s: Sampler, recent: ArrayLike<number>): In
   return z
 }
 
+/** e^(−d) < 2^−24 from here on (16.64 in Q16, rounded up). */
+const masslessFrom = 1090520
+
 /** Mass of a token in Q24: e^(z − max). */
 export const massOf = (most: number, z: number): number => exp31(most - z) >>> 7
 
@@ -145,8 +148,10 @@ export function sample(logits: Int32Array, s: Sampler, key: NoiseKey, position: 
   let ids: number[] = []
   for (let i = 0; i < z.length; i++) if (z[i] >= threshold) ids.push(i)
   if (s.topP < 65536) {
-    const keys = Uint32Array.from(ids, (id) => z[id] ^ 0x80000000)
-    const masses = Float64Array.from(ids, (id) => massOf(most, z[id]))
+    // Tokens further than `masslessFrom` below the largest have no mass, so they move no threshold of a mass.
+    const heavy = ids.filter((id) => most - z[id] < masslessFrom)
+    const keys = Uint32Array.from(heavy, (id) => z[id] ^ 0x80000000)
+    const masses = Float64Array.from(heavy, (id) => massOf(most, z[id]))
     let total = 0
     for (const mass of masses) total += mass
     // total < 2^24 · 2^18, times 2^16 is beyond 2^53: divide first, exactly, by halves.

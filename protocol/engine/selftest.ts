@@ -12,10 +12,10 @@ const answerTokens = 4
 
 /** SHA-256 over all logits (i32 little-endian) of the specimen's run. */
 const golden: Record<Architecture, string> = {
-  llama: '',
-  qwen2: '',
-  qwen3: '',
-  gemma3: '',
+  llama: '4f62598aa4a024192bc2b8e544247d73d66c34dff2aeaaf9ff418ccc4dc616e8',
+  qwen2: 'a1f2f09d7cb26adac7b2bf8371a3418a3681d2aa1123f0d59bab15fd599d9653',
+  qwen3: '2dbdd4f4632304859470bf18c38d7cb965a9c215e190169262dd7c6499ddbb50',
+  gemma3: '16caf2666483d74dabbab376fe4faea31f7c2d358cf1bd43c9156c0c045c3b3a',
 }
 
 export const selfTestSource = (architecture: Architecture): ModelSource => specimenPackage(specimenCore(architecture), 20_26)
