@@ -1,0 +1,63 @@
+// The pages: one entry per page, built to build/web and served by relay/server.ts.
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { svelte } from '@sveltejs/vite-plugin-svelte'
+import { defineConfig, type Plugin } from 'vite'
+
+const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+// Threads in WASM need a cross-origin isolated page; the relay sends the same headers.
+const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
+
+/** Tells the service worker (web/sw.ts) which files there are, under a version that changes with any of them. */
+function precache(publicFolder: string): Plugin {
+  return {
+    name: 'meadow-precache',
+    apply: 'build',
+    generateBundle: {
+      order: 'post',
+      handler(_options, bundle) {
+        const worker = bundle['sw.js']
+        if (worker?.type !== 'chunk') return this.error('the service worker sw.js is not among the chunks')
+        const hash = createHash('sha256')
+        const paths: string[] = []
+        for (const [name, item] of Object.entries(bundle).sort(([a], [b]) => (a < b ? -1 : 1))) {
+          if (name === 'sw.js' || name.endsWith('.map')) continue
+          paths.push(`/${name.replace(/(^|\/)index\.html$/, '$1')}`)
+          hash.update(name).update(item.type === 'chunk' ? item.code : item.source)
+        }
+        for (const name of readdirSync(publicFolder).sort()) {
+          paths.push(`/${name}`)
+          hash.update(name).update(readFileSync(`${publicFolder}/${name}`))
+        }
+        hash.update(worker.code)
+        worker.code = `self.meadowVersion = '${hash.digest('hex').slice(0, 16)}'\nself.meadowFiles = ${JSON.stringify(paths)}\n${worker.code}`
+      },
+    },
+  }
+}
+
+export default defineConfig({
+  root: at('./web'),
+  appType: 'mpa',
+  plugins: [svelte(), precache(at('./web/public'))],
+  build: {
+    outDir: at('./build/web'),
+    emptyOutDir: true,
+    target: 'es2024',
+    // data: URLs are not in the content security policy.
+    assetsInlineLimit: 0,
+    // The preload polyfill would be one more script for browsers that cannot run the engine anyway.
+    modulePreload: { polyfill: false },
+    rolldownOptions: {
+      input: { home: at('./web/index.html'), chat: at('./web/chat/index.html'), sw: at('./web/sw.ts') },
+      // A service worker's address must not change with its content, and decides what it may control.
+      output: { entryFileNames: ({ name }) => (name === 'sw' ? 'sw.js' : 'assets/[name]-[hash].js') },
+    },
+  },
+  worker: { format: 'es' },
+  // Models and /health come from a relay that runs beside the development server (`npm start`).
+  server: { headers: isolation, fs: { allow: [at('.')] }, proxy: { '/models': 'http://localhost:8787', '/health': 'http://localhost:8787' } },
+  preview: { headers: isolation },
+})
