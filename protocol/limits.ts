@@ -1,0 +1,50 @@
+// How large things may be, each with its reason and when to look at it again. A limit is checked where strangers' bytes come in, before anything is allocated.
+
+// Shapes. The overflow bounds of protocol/README.md section 8 are computed for these; raising one means redoing that section.
+/** Width of the residual: Llama 3 70B has 8,192. */
+export const hiddenMax = 8192
+/** Llama 3 70B has 28,672. */
+export const ffnMax = 28672
+/** heads · headDim: twice the widest hidden, for models whose heads are wider than hidden / heads. */
+export const attentionMax = 16384
+/** Gemma 3 has 262,144 tokens, 262,208 rows with padding. */
+export const vocabMax = 262400
+/** Positions; a u16 in op rope, and the bound on sums over positions. Longer models are cut to this. */
+export const contextMax = 32768
+/** Gemma 3. Multiples of 16: 64, 80, 96, 128 and 256 exist. */
+export const headDimMax = 256
+export const headDimMultiple = 16
+/** Llama 3 70B has 80, Qwen 2.5 72B 80. */
+export const layersMax = 128
+/** Columns come in groups of 32 (w4, and two dot-product steps of every kernel). */
+export const columnsMultiple = 32
+
+// Packages.
+/** The core sits in the ledger's registry. */
+export const coreBytesMax = 4096
+/** 128 layers of 14 tensors at about 170 bytes are 300 KiB. */
+export const manifestBytesMax = 1 << 20
+/** UTF-8 bytes; with both frequency tables (1,536) and the numbers (~400) the core stays below coreBytesMax. */
+export const nameBytesMax = 128
+export const licenceBytesMax = 512
+/** Columns of a weight tile (dispute.md 2.3): a w8 tile is 8 KiB, small enough to be evidence. */
+export const tileColumnsMax = 8192
+
+// GGUF files.
+/** Metadata and tensor list of one file. Gemma 3's, the longest known, take about 14 MB. Bounds memory while parsing. */
+export const ggufHeaderBytesMax = 64 << 20
+/** Known files have below 60 keys. */
+export const ggufKeysMax = 4096
+export const ggufKeyBytesMax = 256
+/** One text of the metadata; the longest chat templates are about 20 KB, licence texts 15 KB. */
+export const ggufTextBytesMax = 1 << 20
+/** Entries of one metadata list; merges are the longest: 280,147 in Llama 3, 514,906 in Gemma. */
+export const ggufListMax = 1 << 20
+/** Tensors of all parts: 128 layers of 14, and a few. */
+export const ggufTensorsMax = 4096
+/** GGML_MAX_NAME is 64. */
+export const ggufTensorNameBytesMax = 64
+/** Parts of a split file; 4 GB parts of the largest supported shape are below 40. */
+export const ggufPartsMax = 256
+/** Alignment of tensor data: 32 by default; powers of two up to a memory page of any machine. */
+export const ggufAlignmentMax = 65536
