@@ -1,0 +1,41 @@
+// Op quantise: a vector to 15-bit integers with one power-of-two scale. Mirror of quantise.ts; besides `act` it writes what the matmul kernels read:
+// the same values with each 8 columns in the order 0,2,4,6,1,3,5,7 (the pairs that the nibbles of a w4 block and the bytes of a w8 block give, see matmul.as.ts),
+// the sum of each group of 32 columns, and these sums split into 10 low and the high bits.
+import { amaxOf, bitlen32, sumLanes } from './integer.as'
+
+/** y // length i32, length a multiple of 32; act, permuted // length i16; sums // length/32 i32; halves // i16 low[pairs·2], then high[pairs·2], pairs = ⌈length/64⌉. Returns e. */
+export function quantise(y: usize, length: i32, inBits: i32, act: usize, permuted: usize, sums: usize, halves: usize): i32 {
+  const shift = max<i32>(0, bitlen32(amaxOf(y, length)) - 14)
+  const most = i32x4.splat(16383)
+  const least = i32x4.splat(-16383)
+  const ones = i16x8.splat(1)
+  const groups = length >> 5
+  const high = halves + (((groups + 1) >> 1) << 2)
+  for (let g = 0; g < groups; g++) {
+    let sum = i32x4.splat(0)
+    for (let block = 0; block < 4; block++) {
+      const k = (g << 5) + (block << 3)
+      let a = v128.load(y + (k << 2))
+      let b = v128.load(y + (k << 2), 16)
+      if (shift > 0) {
+        // ⌊(y + 2^(s−1)) / 2^s⌋ = ⌊(⌊y / 2^(s−1)⌋ + 1) / 2⌋, which cannot overflow.
+        const one = i32x4.splat(1)
+        a = i32x4.shr_s(i32x4.add(i32x4.shr_s(a, shift - 1), one), 1)
+        b = i32x4.shr_s(i32x4.add(i32x4.shr_s(b, shift - 1), one), 1)
+      }
+      const q = i16x8.narrow_i32x4_s(i32x4.max_s(i32x4.min_s(a, most), least), i32x4.max_s(i32x4.min_s(b, most), least))
+      v128.store(act + (k << 1), q)
+      v128.store(permuted + (k << 1), v128.shuffle<i16>(q, q, 0, 2, 4, 6, 1, 3, 5, 7))
+      sum = i32x4.add(sum, i32x4.dot_i16x8_s(q, ones))
+    }
+    const total = sumLanes(sum)
+    store<i32>(sums + (g << 2), total)
+    store<i16>(halves + (g << 1), <i16>(total & 1023))
+    store<i16>(high + (g << 1), <i16>(total >> 10))
+  }
+  if (groups & 1) {
+    store<i16>(halves + (groups << 1), 0)
+    store<i16>(high + (groups << 1), 0)
+  }
+  return inBits - shift
+}
