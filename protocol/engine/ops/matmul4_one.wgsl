@@ -1,0 +1,41 @@
+// Op matmul, w4, one token: one thread = 4 rows, SPLIT threads share the groups and add up through workgroup memory (sums wrap, any split is exact).
+
+var<workgroup> partTop: array<vec4<i32>, LANES * SPLIT>;
+var<workgroup> partA: array<vec4<i32>, LANES * SPLIT>;
+var<workgroup> partB: array<vec4<i32>, LANES * SPLIT>;
+
+@compute @workgroup_size(LANES, SPLIT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+  let lane = group.x * LANES + local.x;
+  let panel = lane >> 2u;
+  let r = lane & 3u;
+  var total = Total(vec4<i32>(), vec4<i32>(), vec4<i32>());
+  // Lanes beyond the matrix see no columns: a loop under a branch is slow on llvmpipe (rope.wgsl).
+  let groups = select(0u, params.groups, panel < params.panels);
+  let base = panel * params.groups * 20u;
+  for (var g = local.y; g < groups; g += SPLIT) {
+    let at = base + g * 20u;
+    let x = groupSums(sums[params.sumsAt + g]);
+    var s = startGroup(x.x, x.y);
+    s = addNibbles(s, weights[at + r], act[g * 4u]);
+    s = addNibbles(s, weights[at + r + 4u], act[g * 4u + 1u]);
+    s = addNibbles(s, weights[at + r + 8u], act[g * 4u + 2u]);
+    s = addNibbles(s, weights[at + r + 12u], act[g * 4u + 3u]);
+    let d = weights[at + 16u + (r >> 1u)];
+    let m = weights[at + 18u + (r >> 1u)];
+    let odd = (r & 1u) == 1u;
+    total = addGroup(total, endGroup(s), select(d.xy, d.zw, odd), select(m.xy, m.zw, odd), x.x, x.y);
+  }
+  if (SPLIT > 1u) {
+    let at = local.y * LANES + local.x;
+    partTop[at] = total.top;
+    partA[at] = total.a;
+    partB[at] = total.b;
+    workgroupBarrier();
+    for (var i = 1u; i < select(0u, SPLIT, local.y == 0u); i++) {
+      let start = i * LANES + local.x;
+      total = Total(total.top + partTop[start], total.a + partA[start], total.b + partB[start]);
+    }
+  }
+  if (local.y == 0u && panel < params.panels) { y[params.outAt4 + lane] = round4(total, words[params.wordAt4 + lane], sums[0].x); }
+}
