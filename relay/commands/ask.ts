@@ -1,0 +1,123 @@
+// `meadow ask "…"`: one question, its answer streaming to the terminal.
+import { inputHash, noiseKey, outputHash } from '../../protocol/engine/answer.ts'
+import { Session, type Stop } from '../../protocol/engine/generate.ts'
+import type { Sampler } from '../../protocol/engine/sampler.ts'
+import { hex } from '../../protocol/hash.ts'
+import { command, integerOption, interrupted, printJson, q16Option, say } from '../cli.ts'
+import { openModel } from '../engine.ts'
+import { UsageError } from '../errors.ts'
+import { findOrAddModel } from '../models.ts'
+import { openStore } from '../store.ts'
+import { engineChoice, engineOptions, jsonOption, modelOption } from './options.ts'
+
+/** Tokens the repetition penalty looks back when it is on; llama.cpp's default. */
+const repeatWindowDefault = 64
+
+export const ask = command({
+  meta: { name: 'ask', description: 'Ask a model; the answer streams to the terminal' },
+  args: {
+    prompt: { type: 'positional', required: false, description: 'The question (default, and with "-": standard input)' },
+    model: modelOption,
+    system: { type: 'string', valueHint: 'text', description: 'System text, for models with a chat template' },
+    'max-tokens': { type: 'string', valueHint: 'n', default: '512', description: 'Most tokens of the answer' },
+    temperature: { type: 'string', valueHint: 'x', default: '0', description: '0 takes the likeliest token; up to 100' },
+    'top-k': { type: 'string', valueHint: 'n', default: '0', description: 'Keep the k likeliest tokens; 0 keeps all' },
+    'top-p': { type: 'string', valueHint: 'x', default: '1', description: 'Keep the likeliest tokens up to this share; 1 keeps all' },
+    'min-p': { type: 'string', valueHint: 'x', default: '0', description: 'Keep tokens at least this likely, relative to the likeliest; 0 keeps all' },
+    'repeat-penalty': { type: 'string', valueHint: 'x', default: '1', description: 'Penalty for tokens of the recent text; 1 is none' },
+    'repeat-window': {
+      type: 'string',
+      valueHint: 'n',
+      default: String(repeatWindowDefault),
+      description: 'How many recent tokens the penalty looks at; up to 256',
+    },
+    seed: { type: 'string', valueHint: 'n', default: '0', description: 'Seed of the sampler: the same seed gives the same answer everywhere' },
+    ...engineOptions,
+    json: { ...jsonOption, description: 'Print nothing but one JSON object: text, tokens, hashes, speed' },
+  },
+  async run({ args }) {
+    const sampler = samplerOf(args)
+    const maxTokens = integerOption('max-tokens', args['max-tokens'], 1, 1 << 20)!
+    const seed = integerOption('seed', args.seed, 0, Number.MAX_SAFE_INTEGER)!
+    const choice = engineChoice(args)
+    const text = args.prompt === undefined || args.prompt === '-' ? await readInput() : args.prompt
+    if (text.trim() === '') throw new UsageError('There is no question: give one in quotes, or through standard input.')
+
+    const store = openStore()
+    const model = await findOrAddModel(store, args.model)
+    const { engine, tokenizer } = await openModel(store, model, choice.backend, choice.threads)
+    try {
+      const prompt = tokenizer.encodePrompt(text, args.system)
+      const { stopIds } = tokenizer
+      const decoder = tokenizer.decoder()
+      const tokens: number[] = []
+      let answer = ''
+      let stop: Stop = 'length'
+      let firstMs = 0
+      const write = (piece: string) => {
+        answer += piece
+        if (!args.json && piece !== '') process.stdout.write(piece)
+      }
+      const startMs = performance.now()
+      let prefilledMs = startMs
+      for await (const progress of new Session(engine).generate({ prompt, sampler, key: noiseKey(seed), maxTokens, stopIds }, interrupted)) {
+        if (progress.kind === 'prefill') prefilledMs = performance.now()
+        else if (progress.kind === 'stop') stop = progress.stop
+        else {
+          if (tokens.length === 0) firstMs = performance.now()
+          tokens.push(progress.token)
+          if (!stopIds.includes(progress.token)) write(decoder.push(progress.token))
+        }
+      }
+      const endMs = performance.now()
+      write(decoder.end())
+      if (!args.json) process.stdout.write('\n')
+
+      const input = inputHash({ modelId: model.id, sampler, seed, maxTokens, stopIds, prompt })
+      const prefillTokensPerSecond = rate(prompt.length, prefilledMs - startMs)
+      const decodeTokensPerSecond = rate(tokens.length - 1, endMs - firstMs)
+      if (args.json) {
+        printJson({
+          text: answer,
+          tokens,
+          modelId: model.id,
+          inputHash: hex(input),
+          outputHash: hex(outputHash(input, tokens, stop)),
+          backend: engine.backend,
+          threads: engine.threads,
+          prefillTokensPerSecond,
+          decodeTokensPerSecond,
+          stop,
+        })
+      } else if (process.stderr.isTTY)
+        say(`${prompt.length} tokens read at ${prefillTokensPerSecond}/s, ${tokens.length} written at ${decodeTokensPerSecond}/s, stopped by ${stop}`)
+    } finally {
+      await engine.close()
+    }
+  },
+})
+
+/** Tokens per second with one decimal, 0 when there was nothing to time. */
+const rate = (tokens: number, ms: number) => (tokens > 0 && ms > 0 ? Math.round((tokens / ms) * 10_000) / 10 : 0)
+
+function samplerOf(args: Record<string, unknown>): Sampler {
+  const text = (name: string) => args[name] as string
+  const repeatPenalty = q16Option('repeat-penalty', text('repeat-penalty'), 0.1, 10)!
+  return {
+    temperature: q16Option('temperature', text('temperature'), 0, 100)!,
+    topK: integerOption('top-k', text('top-k'), 0, 262_144)!,
+    topP: Math.max(1, q16Option('top-p', text('top-p'), 0, 1)!),
+    minP: q16Option('min-p', text('min-p'), 0, 1)!,
+    repeatPenalty,
+    // A penalty of 1 is none: the window must not change the hash of a question that does not use it.
+    repeatWindow: repeatPenalty === 65_536 ? 0 : integerOption('repeat-window', text('repeat-window'), 0, 256)!,
+  }
+}
+
+async function readInput(): Promise<string> {
+  if (process.stdin.isTTY) return ''
+  let text = ''
+  process.stdin.setEncoding('utf8')
+  for await (const piece of process.stdin) text += piece
+  return text.trimEnd()
+}
