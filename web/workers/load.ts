@@ -1,0 +1,116 @@
+// From a model id to an engine that may answer: open the store, choose the device, test it, load the shards. What can overlap does.
+import { EngineError, type SegmentEngine } from '../../protocol/engine/engine.ts'
+import { shardsOf } from '../../protocol/engine/segment.ts'
+import { selfTest } from '../../protocol/engine/selftest.ts'
+import type { ModelSource } from '../../protocol/model/manifest.ts'
+import { openTokenizer, type Tokenizer } from '../../protocol/model/tokenizer.ts'
+import { chooseDevice } from './choose.ts'
+import { type Device, openGpu, openWasm } from './devices.ts'
+import type { DeviceReport, EngineRequest } from './messages.ts'
+import { openCatalogue } from './store/catalogue.ts'
+import { openFiles } from './store/files.ts'
+import { openSource } from './store/source.ts'
+
+export interface LoadedModel {
+  modelId: string
+  name: string
+  engine: SegmentEngine
+  tokenizer: Tokenizer
+  report: DeviceReport
+  close(): Promise<void>
+}
+
+export interface LoadProgress {
+  loaded: number
+  total: number
+  doing: string
+}
+
+async function tokenizerOf(source: ModelSource): Promise<Tokenizer> {
+  const index = source.manifest.shards.findIndex((shard) => shard.name === 'tokenizer')
+  const bytes = new Uint8Array(source.manifest.shards[index].bytes)
+  await source.readShard(index, bytes)
+  return openTokenizer(bytes)
+}
+
+/** Throws EngineError `unsupported` naming the first step at which the device's arithmetic is wrong. */
+async function mustPass(device: Device, source: ModelSource): Promise<number> {
+  const from = performance.now()
+  const { passed, divergence } = await selfTest((specimen) => device.open(specimen, {}), source.manifest.core.architecture)
+  if (!passed) {
+    throw new EngineError(
+      `${device.name} failed the self-test at step ${divergence?.label} (index ${divergence?.index}: ${divergence?.actual} instead of ${divergence?.expected}), so it may not answer.`,
+      'unsupported',
+    )
+  }
+  return performance.now() - from
+}
+
+/** Loads a stored model on the device that `request` asks for; a device that fails its test or has no room gives way to WASM, and the report says so. */
+export async function loadModel(
+  request: Extract<EngineRequest, { kind: 'load' }>,
+  signal: AbortSignal,
+  onProgress: (progress: LoadProgress) => void,
+): Promise<LoadedModel> {
+  const from = performance.now()
+  const { modelId } = request
+  onProgress({ loaded: 0, total: 1, doing: 'Opening the model' })
+  const wasmOpening = openWasm(request.threadsMax)
+  const gpuOpening = request.device === 'wasm' ? Promise.resolve({ device: null, missing: '' }) : openGpu()
+  const db = await openCatalogue()
+  const source = await openSource(db, await openFiles(db), modelId)
+  const { manifest } = source
+  const total = shardsOf(manifest, { from: 0, to: manifest.core.layers }).reduce((sum, index) => sum + manifest.shards[index].bytes, 0)
+  onProgress({ loaded: 0, total, doing: 'Choosing a device' })
+  const [wasm, gpu] = await Promise.all([wasmOpening, gpuOpening])
+  const choice = await chooseDevice(request.device, wasm, gpu.device, gpu.missing, source, modelId, request.measured)
+  signal.throwIfAborted()
+  const notes = [...wasm.notes, ...(gpu.missing ? [gpu.missing] : [])]
+
+  const openOn = async (device: Device): Promise<{ engine: SegmentEngine; selfTestMs: number }> => {
+    const testing = mustPass(device, source)
+    if (!device.parallel) await testing
+    const opening = device.open(source, { signal, onProgress: (loaded, of) => onProgress({ loaded, total: of, doing: 'Loading' }) })
+    const [tested, opened] = await Promise.allSettled([testing, opening])
+    if (tested.status === 'fulfilled' && opened.status === 'fulfilled') return { engine: opened.value, selfTestMs: tested.value }
+    if (opened.status === 'fulfilled') await opened.value.close()
+    throw tested.status === 'rejected' ? tested.reason : (opened as PromiseRejectedResult).reason
+  }
+  const tokenizing = tokenizerOf(source)
+  tokenizing.catch(() => {}) // reported below
+  let { device, reason } = choice
+  let opened: Awaited<ReturnType<typeof openOn>>
+  try {
+    opened = await openOn(device)
+  } catch (error) {
+    if (device === wasm || !(error instanceof EngineError) || error.kind === 'cancelled') throw error
+    device = wasm
+    reason = `WASM: ${error.message}`
+    opened = await openOn(wasm)
+  }
+  const { engine, selfTestMs } = opened
+  const tokenizer = await tokenizing
+  const report: DeviceReport = {
+    backend: engine.backend,
+    threads: engine.threads,
+    description: engine.description,
+    reason,
+    notes,
+    measured: choice.measured,
+    context: manifest.core.context,
+    loadMs: performance.now() - from,
+    selfTestMs,
+  }
+  return {
+    modelId,
+    name: manifest.core.name,
+    engine,
+    tokenizer,
+    report,
+    async close() {
+      await engine.close()
+      if (device !== gpu.device) gpu.device?.close()
+      device.close()
+    },
+  }
+}

@@ -1,0 +1,52 @@
+// What this browser knows about models: manifests, how much of each shard is here, and (only where OPFS is missing) the bytes themselves in chunks.
+import { type DBSchema, type IDBPDatabase, openDB } from 'idb'
+
+export interface ModelRecord {
+  /** Model id, 64 hex digits. */
+  id: string
+  name: string
+  /** What the relay called it, else its name. */
+  title: string
+  architecture: string
+  licence: string
+  /** Bytes of all shards. */
+  bytes: number
+  /** Canonical manifest, as the relay sent it and as its hash was checked. */
+  manifest: Uint8Array<ArrayBuffer>
+  /** The person pressed pause: nothing goes on by itself. */
+  paused: boolean
+  addedAt: number
+}
+
+export interface ShardRecord {
+  modelId: string
+  name: string
+  /** Bytes stored. */
+  received: number
+  /** All bytes are here and had the manifest's SHA-256 when they came. */
+  complete: boolean
+}
+
+export interface Schema extends DBSchema {
+  models: { key: string; value: ModelRecord }
+  shards: { key: [string, string]; value: ShardRecord }
+  chunks: { key: [string, string, number]; value: Blob }
+}
+
+export type Catalogue = IDBPDatabase<Schema>
+
+/** Opens the catalogue, making it on the first visit. Throws the browser's DOMException where IndexedDB is forbidden. */
+export function openCatalogue(): Promise<Catalogue> {
+  return openDB<Schema>('meadow-models', 1, {
+    upgrade(db) {
+      db.createObjectStore('models', { keyPath: 'id' })
+      db.createObjectStore('shards', { keyPath: ['modelId', 'name'] })
+      db.createObjectStore('chunks')
+    },
+    // A newer page in another tab must be able to upgrade.
+    blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
+  })
+}
+
+/** Every key that starts with these parts: arrays sort after all strings and numbers. */
+export const keysUnder = (...parts: string[]): IDBKeyRange => IDBKeyRange.bound([...parts], [...parts, []])
