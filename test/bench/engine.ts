@@ -1,0 +1,133 @@
+// `meadow bench engine`: speed and exactness of the engine, side by side with others on this machine, and every promise of the project about it.
+// `node test/bench/engine.ts [--json] [--quick] [--only contest,gpu,perplexity,tab,page,same] [--gguf FILE] [--rounds 3]`. With --json the last line is one object { rows, bars }.
+// Everything said on the way goes to stderr. Takes some ten minutes on two cores; --quick a few, with fewer rounds and shorter texts.
+import { parseArgs } from 'node:util'
+import { openTokenizer } from '../../protocol/model/tokenizer.ts'
+// @ts-expect-error plain JavaScript without types
+import { ensureBuilt } from '../../scripts/bootstrap.mjs'
+import type { Bar } from './bars/bar.ts'
+import { chatPageBars } from './bars/chat-page.ts'
+import { perplexityBars, prose } from './bars/perplexity.ts'
+import { gpuBars, peerBars } from './bars/speed.ts'
+import { tabBars } from './bars/tab.ts'
+import { type Browser, launchChromium, launchFirefox } from './browsers.ts'
+import { type Contestant, contest, type Row } from './contest.ts'
+import { meadowDeno, meadowNode, meadowTab, nodeLlama, type Ring, routesOf, wllama } from './contestants.ts'
+import { ggufFile, packageOf, shardNamed } from './model.ts'
+import { buildPage } from './page/build.ts'
+import { installPeers, peersFolder } from './peers.ts'
+import { decodeTokens, prompt } from './prompt.ts'
+import { sameAnswer } from './same-answer.ts'
+import { serve } from './serve.ts'
+import { barTable, rowTable } from './table.ts'
+
+const parts = ['contest', 'gpu', 'perplexity', 'tab', 'page', 'same'] as const
+type Part = (typeof parts)[number]
+
+/** Tokens decoded on WebGPU in software, where a token takes a quarter of a second. */
+const softwareTokens = 16
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean' },
+    quick: { type: 'boolean' },
+    only: { type: 'string' },
+    gguf: { type: 'string' },
+    rounds: { type: 'string' },
+    tokens: { type: 'string' },
+    text: { type: 'string', multiple: true },
+  },
+})
+const only = values.only?.split(',')
+for (const name of only ?? []) if (!parts.includes(name as Part)) throw new Error(`--only knows ${parts.join(', ')}, not ${name}`)
+const wanted = (part: Part): boolean => !only || only.includes(part)
+const rounds = Number(values.rounds ?? (values.quick ? 1 : 3))
+const say = (line: string): void => console.error(line)
+
+const rows: Row[] = []
+const bars: Bar[] = []
+const failures: string[] = []
+
+/** A part that fails costs its bars, not the others'. */
+async function part(name: Part, body: () => Promise<void>): Promise<void> {
+  if (!wanted(name)) return
+  say(`— ${name}`)
+  try {
+    await body()
+  } catch (error) {
+    failures.push(`${name}: ${error instanceof Error ? (process.env.BENCH_DEBUG ? error.stack : error.message) : error}`)
+    say(failures.at(-1) as string)
+  }
+}
+
+process.once('SIGTERM', () => process.exit(143))
+process.once('SIGINT', () => process.exit(130))
+await ensureBuilt({ pages: wanted('page') })
+if (wanted('contest')) await installPeers()
+const gguf = await ggufFile(values.gguf)
+const model = await packageOf(gguf, 'w4')
+const tokenizer = openTokenizer(await shardNamed(model.source, 'tokenizer'))
+const server = await serve(routesOf(model, await buildPage(), peersFolder))
+const browsers: Browser[] = []
+const launch = async (start: () => Promise<Browser>): Promise<Browser | undefined> => {
+  try {
+    const browser = await start()
+    browsers.push(browser)
+    return browser
+  } catch (error) {
+    say(`no browser: ${error instanceof Error ? error.message : error}`)
+    return undefined
+  }
+}
+
+async function compete(contestants: Contestant[], title: string): Promise<Row[]> {
+  const result = await contest(contestants, rounds, say)
+  rows.push(...result.rows)
+  failures.push(...result.failures)
+  if (result.busiest > 0.2) say(`${title}: others used up to ${Math.round(result.busiest * 100)} % of the cores; these numbers are worth little`)
+  return result.rows
+}
+
+try {
+  const chromium = wanted('contest') || wanted('gpu') ? await launch(launchChromium) : undefined
+  const ring: Ring = { model, prompt: { text: prompt, tokens: tokenizer.encode(prompt) }, count: values.quick ? 24 : decodeTokens, server, chromium }
+  await part('contest', async () => {
+    const contestants = [1, 2].flatMap((threads) => [
+      wllama(ring, threads),
+      nodeLlama(ring, threads),
+      meadowTab(ring, 'Chromium', 'wasm', threads),
+      meadowNode(ring, threads),
+    ])
+    bars.push(...peerBars(await compete(contestants, 'contest')))
+  })
+  await part('gpu', async () => {
+    const firefox = await launch(launchFirefox)
+    const software = { ...ring, firefox, count: softwareTokens }
+    bars.push(
+      ...gpuBars(await compete([meadowTab(software, 'Chromium', 'webgpu', 1), meadowTab(software, 'Firefox', 'webgpu', 1), meadowDeno(software)], 'gpu')),
+    )
+  })
+  for (const browser of browsers.splice(0)) await browser.close()
+  await part('tab', async () => {
+    bars.push(...(await tabBars(model, server.address, rounds, say)))
+  })
+  await part('page', async () => {
+    bars.push(...(await chatPageBars(model, values.quick ? 1 : 3, say)))
+  })
+  await part('perplexity', async () => {
+    bars.push(...(await perplexityBars(model, await packageOf(gguf, 'w8'), [...prose, ...(values.text ?? [])], values.quick ? 2 : 8, say)))
+  })
+  await part('same', async () => {
+    // The short form of same-answer.ts: one cut each and few tokens.
+    bars.push(...(await sameAnswer(model, server.address, { tokens: Number(values.tokens ?? (values.quick ? 4 : 12)), cuts: [1, 3] }, say)))
+  })
+} finally {
+  for (const browser of browsers) await browser.close()
+  await server.close()
+}
+
+if (rows.length > 0) console.log(`\n${rowTable(rows)}`)
+if (bars.length > 0) console.log(`\n${barTable(bars)}`)
+for (const failure of failures) console.log(`\nnot measured: ${failure}`)
+if (values.json) console.log(JSON.stringify({ rows, bars }))
+process.exitCode = failures.length === 0 && bars.every((bar) => bar.ok) ? 0 : 1

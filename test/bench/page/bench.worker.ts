@@ -1,0 +1,38 @@
+// Meadow's engines in a tab, opened the way the chat page's worker opens them.
+import { chooseDevice } from '../../../web/workers/choose.ts'
+import { openGpu, openWasm } from '../../../web/workers/devices.ts'
+import { folderSource, overHttp } from '../hosts/folder-source.ts'
+import { createStation, type Station } from '../hosts/station.ts'
+
+const sourceAt = (address: string) => folderSource(overHttp(address))
+
+/** One device for all engines of the tab, as the chat page has one. */
+let gpu: ReturnType<typeof openGpu> | null = null
+
+const station = createStation(async (backend, threads, source, options) => {
+  if (backend === 'wasm') return (await openWasm(threads)).open(source, options)
+  gpu ??= openGpu()
+  const { device, missing } = await gpu
+  if (!device) throw new Error(missing)
+  return device.open(source, options)
+}, sourceAt)
+
+/** How long `auto` takes on a first visit: both devices are open already, as in the chat page's worker, nothing is remembered. */
+async function auto({ package: place, modelId }: { package: string; modelId: string }): Promise<{ ms: number; reason: string }> {
+  const source = await sourceAt(place)
+  const [wasm, gpu] = await Promise.all([openWasm(0), openGpu()])
+  const from = performance.now()
+  const { reason } = await chooseDevice('auto', wasm, gpu.device, gpu.missing, source, modelId, null)
+  return { ms: performance.now() - from, reason }
+}
+
+const calls = { ...station, auto }
+export type Calls = Station & { auto: typeof auto }
+
+addEventListener('message', async ({ data: { name, argument } }: MessageEvent<{ name: keyof Calls; argument: never }>) => {
+  try {
+    postMessage({ reply: (await calls[name](argument)) ?? null })
+  } catch (error) {
+    postMessage({ error: error instanceof Error ? `${error.message}\n${error.stack}` : String(error) })
+  }
+})
