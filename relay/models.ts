@@ -1,7 +1,7 @@
 // Adding a model: obtain the GGUF, import it, install the package. And finding the one a command means.
 import { open, rm, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
-import type { RandomAccess } from '../protocol/model/import.ts'
+import type { RandomAccess, Weights } from '../protocol/model/import.ts'
 import { defaultModel, findEntry } from './catalogue.ts'
 import { interrupted, say } from './cli.ts'
 import { messageOf, RelayError } from './errors.ts'
@@ -9,11 +9,8 @@ import { obtain } from './obtain.ts'
 import { createProgress } from './progress.ts'
 import type { Store, StoredModel } from './store.ts'
 
-/** Formats for the matrices: as the importer thinks best, 4-bit groups as shipped, or int8 rows. */
-export type Weights = 'auto' | 'w4' | 'w8'
-
-/** Space a package may take beside its GGUF: int8 rows of a 4-bit file are twice as large. */
-const packageShare = { auto: 1.25, w4: 1.25, w8: 2.2 }
+/** Space a package may take beside its GGUF: 8 bits of a 4-bit file are twice as large. */
+const packageShare = { auto: 1.25, w4: 1.25, g8: 2.3, w8: 2.2 }
 
 export interface AddOptions {
   weights?: Weights

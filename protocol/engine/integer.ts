@@ -95,14 +95,5 @@ export function exp2neg(d: number): number {
   return n === 0 ? e : (e + (1 << (n - 1))) >> n
 }
 
-/** High 32 bits of the product of two u32. */
-export function mulhi(a: number, b: number): number {
-  const a1 = Math.floor(a / 65536)
-  const a0 = a & 0xffff
-  const b1 = Math.floor(b / 65536)
-  const b0 = b & 0xffff
-  // Each partial is below 2^33: exact.
-  const mid = a1 * b0 + Math.floor((a0 * b0) / 65536)
-  const low = a0 * b1 + (mid % 65536)
-  return a1 * b1 + Math.floor(mid / 65536) + Math.floor(low / 65536)
-}
+/** High 32 bits of the product of two u32, from the halves of b: every intermediate is below 2^49, hence exact. */
+export const mulhi = (a: number, b: number): number => Math.floor((a * (b >>> 16) + Math.floor((a * (b & 0xffff)) / 65536)) / 65536)

@@ -1,7 +1,7 @@
 // The sampler: from logits to a token, in integers, seeded, without a sort (specification, section 5; shared/dispute.md, section 4).
 // Thresholds are "the largest key whose upper set reaches a target", found by four radix passes; ties at a threshold are all kept.
 // Noise is Gumbel, keyed by (seed, position, token id), so any one token's score can be checked alone.
-import { mulShift, power, sat32 } from './integer.ts'
+import { mulhi, mulShift, power, sat32 } from './integer.ts'
 import { exp31, log2Q28 } from './logarithm.ts'
 
 /** All in Q16 unless said otherwise. */
@@ -43,23 +43,19 @@ export function checkSampler(s: Sampler): void {
 /** Two u32 of key: Philox4x32-10 (Salmon et al., SC 2011). */
 export type NoiseKey = readonly [number, number]
 
-const product = (a: number, b: number): [number, number] => {
-  // 32 × 32 → 64 from 16-bit halves, all exact below 2^53
-  const low = Math.imul(a, b) >>> 0
-  const a1 = a >>> 16
-  const a0 = a & 0xffff
-  const mid = a1 * (b & 0xffff) + Math.floor((a0 * (b & 0xffff)) / 65536)
-  const cross = a0 * (b >>> 16) + (mid % 65536)
-  return [a1 * (b >>> 16) + Math.floor(mid / 65536) + Math.floor(cross / 65536), low]
-}
-
 /** First output word of Philox4x32-10 for counter (position, id, 0, 0). */
 export function philox(key: NoiseKey, position: number, id: number): number {
-  let [c0, c1, c2, c3] = [position >>> 0, id >>> 0, 0, 0]
-  let [k0, k1] = key
+  let c0 = position >>> 0
+  let c1 = id >>> 0
+  let c2 = 0
+  let c3 = 0
+  let k0 = key[0]
+  let k1 = key[1]
   for (let round = 0; round < 10; round++) {
-    const [hi0, lo0] = product(0xd2511f53, c0)
-    const [hi1, lo1] = product(0xcd9e8d57, c2)
+    const hi0 = mulhi(0xd2511f53, c0)
+    const hi1 = mulhi(0xcd9e8d57, c2)
+    const lo0 = Math.imul(0xd2511f53, c0) >>> 0
+    const lo1 = Math.imul(0xcd9e8d57, c2) >>> 0
     c0 = (hi1 ^ c1 ^ k0) >>> 0
     c1 = lo1
     c2 = (hi0 ^ c3 ^ k1) >>> 0

@@ -1,6 +1,6 @@
 // Canonical bytes of tensors (specification, section 2): rounding rows to their formats, and the panel layout. Exact integer definitions; where a double quotient
 // serves as a first guess, two exact comparisons correct it, so no result depends on how a division rounds.
-import { panelRows, type Tensor, tensorBytes } from './manifest.ts'
+import { type MatrixFormat, panelRows, type Tensor, tensorBytes } from './manifest.ts'
 import { type Groups, powerOfTwo } from './dequantise.ts'
 
 const powers = Array.from({ length: 128 }, (_, i) => powerOfTwo(i - 64))
@@ -62,8 +62,31 @@ export function roundAway(x: number): number {
   return x < 0 ? -rounded : rounded
 }
 
-/** Bytes of one row in tile order, without its row word: w8: columns; w4: 20 bytes a group. */
-export const rowTileBytes = (format: 'w8' | 'w4', columns: number): number => (format === 'w8' ? columns : (columns / 32) * 20)
+/** Largest |d| of a g8 group: 11 bits, what a half-precision scale carries; more would not fit the kernels' 32-bit products (specification, section 8). */
+export const groupScaleMax = 2047
+
+/** Shift of a g8 row whose largest group scale is `max`: the largest in 0..63 with ⌈max · 2^shift⌉ <= 2047. Null when there is none. */
+export function shiftOfGroups8(max: number): number | null {
+  for (let shift = 63; shift >= 0; shift--) if (max * two(shift) <= groupScaleMax) return shift
+  return null
+}
+
+/** d of groups whose scales are given (Q8_0 as shipped): rounded, halves away from zero. */
+export const roundScale = (d: number, shift: number): number => roundAway(d * two(shift))
+
+/** The smallest d with d · 127 >= max · 2^shift. */
+export function scaleOfGroup(max: number, shift: number): number {
+  const scaled = max * two(shift)
+  let d = Math.floor(scaled / 127)
+  while (d * 127 < scaled) d++
+  return d
+}
+
+/** Where the scales stand in a group of 16 rows and 32 columns. */
+export const groupLayout: Record<MatrixFormat, { bytes: number; scalesAt: number } | null> = { w8: null, g8: { bytes: 544, scalesAt: 512 }, w4: { bytes: 320, scalesAt: 256 } }
+
+/** Bytes of one row in tile order, without its row word: w8: columns; w4: 20 bytes a group; g8: 36 a group (32 weights, d as u32). */
+export const rowTileBytes = (format: MatrixFormat, columns: number): number => (format === 'w8' ? columns : (columns / 32) * (format === 'w4' ? 20 : 36))
 
 /** Row of groups in tile order: per group 16 nibble bytes, d i16, m i16. */
 export function roundGroups(groups: Groups, shift: number, out: Uint32Array): void {
@@ -78,15 +101,22 @@ export function roundGroups(groups: Groups, shift: number, out: Uint32Array): vo
 const w8Word = (k: number, r: number): number => k * 16 + r
 
 /** Puts a row in tile order (u32 words) into its panel, `row` counted from the start of `panels`. */
-export function scatterRow(format: 'w8' | 'w4', columns: number, tile: Uint32Array, row: number, panels: Uint32Array): void {
+export function scatterRow(format: MatrixFormat, columns: number, tile: Uint32Array, row: number, panels: Uint32Array): void {
   const r = row & 15
   if (format === 'w8') {
     const base = (row >> 4) * columns * 4
     for (let k = 0; k < columns / 4; k++) panels[base + w8Word(k, r)] = tile[k]
     return
   }
-  const base = (row >> 4) * (columns / 32) * 80
   const halves = new Uint16Array(panels.buffer, panels.byteOffset, panels.length * 2)
+  if (format === 'g8') {
+    for (let g = 0, at = (row >> 4) * (columns / 32) * 136; g < columns / 32; g++, at += 136) {
+      for (let k = 0; k < 8; k++) panels[at + k * 16 + r] = tile[g * 9 + k]
+      halves[(at + 128) * 2 + r] = tile[g * 9 + 8]
+    }
+    return
+  }
+  const base = (row >> 4) * (columns / 32) * 80
   for (let g = 0; g < columns / 32; g++) {
     const at = base + g * 80
     for (let k = 0; k < 4; k++) panels[at + k * 16 + r] = tile[g * 5 + k]
@@ -97,15 +127,22 @@ export function scatterRow(format: 'w8' | 'w4', columns: number, tile: Uint32Arr
 }
 
 /** The inverse: row `row` of a tensor's panels in tile order. */
-export function gatherRow(format: 'w8' | 'w4', columns: number, panels: Uint32Array, row: number, tile: Uint32Array): void {
+export function gatherRow(format: MatrixFormat, columns: number, panels: Uint32Array, row: number, tile: Uint32Array): void {
   const r = row & 15
   if (format === 'w8') {
     const base = (row >> 4) * columns * 4
     for (let k = 0; k < columns / 4; k++) tile[k] = panels[base + w8Word(k, r)]
     return
   }
-  const base = (row >> 4) * (columns / 32) * 80
   const halves = new Uint16Array(panels.buffer, panels.byteOffset, panels.length * 2)
+  if (format === 'g8') {
+    for (let g = 0, at = (row >> 4) * (columns / 32) * 136; g < columns / 32; g++, at += 136) {
+      for (let k = 0; k < 8; k++) tile[g * 9 + k] = panels[at + k * 16 + r]
+      tile[g * 9 + 8] = halves[(at + 128) * 2 + r]
+    }
+    return
+  }
+  const base = (row >> 4) * (columns / 32) * 80
   for (let g = 0; g < columns / 32; g++) {
     const at = base + g * 80
     for (let k = 0; k < 4; k++) tile[g * 5 + k] = panels[at + k * 16 + r]

@@ -174,6 +174,15 @@ export function dequantiseRow(type: SourceType, bytes: Uint8Array, view: DataVie
 
 export const isFourBit = (type: SourceType): boolean => type.name === 'Q4_0' || type.name === 'Q4_1' || type.name === 'Q4_K'
 
+/** One row of Q8_0 in groups of 32 as shipped: value = weight · d. Returns the largest |d|, NaN when one is NaN or infinite. */
+export function readGroups8(bytes: Uint8Array, from: number, columns: number, weights: Int8Array, d: Float64Array): number {
+  for (let g = 0, at = from; g < columns / 32; g++, at += 34) {
+    d[g] = half(bytes, at)
+    for (let j = 0; j < 32; j++) weights[g * 32 + j] = bytes[at + 2 + j]
+  }
+  return largest(d, columns / 32)
+}
+
 /** One row of a 4-bit source in groups of 32: value = d · (q − 8) + m. */
 export interface Groups {
   /** Four words a group: canonical nibble blocks (specification, section 2), little-endian. */

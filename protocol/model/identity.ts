@@ -21,7 +21,7 @@ export const encodeManifest = (manifest: Manifest): Uint8Array => encode(manifes
 /** H("core", length, dag-cbor of the core). */
 export const coreHashOf = (core: Core): Uint8Array => hashTagged('core', lengthPrefixed(encodeCore(core)))
 
-const formatCode = { w8: dataType.w8, w4: dataType.w4, v32: dataType.i32 } as const
+const formatCode = { w8: dataType.w8, g8: dataType.g8, w4: dataType.w4, v32: dataType.i32 } as const
 
 /** H("tensor", index u32, name, format u8, rows u32, columns u32, bits i8, root): a leaf of the tensor table. */
 export const tensorEntryHash = (tensor: Tensor, index: number): Uint8Array =>
@@ -206,7 +206,7 @@ function readManifest(value: unknown): Manifest {
   const given = Array.isArray(f.tensors) ? f.tensors : []
   const layout = layoutOf(core, (name, index) => {
     const t = fields(given[index], `tensor ${name}`, tensorKeys)
-    const format = oneOf<TensorFormat>(t.format, `the format of tensor ${name}`, isMatrix(name) ? ['w8', 'w4'] : ['v32'])
+    const format = oneOf<TensorFormat>(t.format, `the format of tensor ${name}`, isMatrix(name) ? ['w8', 'g8', 'w4'] : ['v32'])
     const [min, max] = format !== 'v32' ? [0, 0] : isBias(name) ? [biasBits, biasBits] : [normBitsMin, normBitsMax]
     return { format, bits: integer(t.bits, `bits of tensor ${name}`, min, max) }
   })

@@ -2,16 +2,15 @@
 // id, on every machine: see dequantise.ts for why. Cheap checks come first; the sink sees nothing before every shape has been checked. Refuses what it cannot import exactly.
 import { sha256Stream } from '../hash.ts'
 import { headDimMax, vocabMax } from '../limits.ts'
-import {
-  biasBits, bitsOfNorm, paddedRows, quantiseRow, roundGroups, rowTileBytes, rowWordOf, scaleOfRow, scatterRow, shiftOfRow, vectorBytes,
-} from './canonical.ts'
+import { biasBits, bitsOfNorm, paddedRows, panelsBytes, rowTileBytes, scatterRow, vectorBytes } from './canonical.ts'
 import { bitsOfSingle, coreFromGguf, sourceName } from './core-gguf.ts'
-import { createGroups, dequantiseRow, isFourBit, readGroups } from './dequantise.ts'
+import { dequantiseRow, isFourBit } from './dequantise.ts'
 import { type Gguf, type GgufTensor, openGguf, type RandomAccess } from './gguf.ts'
 import { modelIdOf, shardRootOf } from './identity.ts'
 import { layoutOf, type PlacedTensor } from './layout.ts'
-import { type Core, type Manifest, ModelError, panelRows, type Shard, type Tensor, type TensorFormat } from './manifest.ts'
+import { type Core, type Manifest, type MatrixFormat, ModelError, panelRows, type Shard, type Tensor, type TensorFormat } from './manifest.ts'
 import { bytesRoot } from './merkle.ts'
+import { notFinite, packers } from './pack.ts'
 import { MatrixTree, tensorRoot } from './tiles.ts'
 import { encodeTokenizer, tokenizerFromGguf } from './tokenizer.ts'
 
@@ -26,9 +25,14 @@ export interface PackageSink {
   }>
 }
 
+/**
+ * `auto`: 4-bit groups where the source has them, 8-bit groups elsewhere. `g8`: 8-bit groups everywhere. `w8`: int8 rows for the layers, 8-bit groups for embedding and head.
+ * `w4`: as auto, but refuses a file whose layers are not all 4-bit sources.
+ */
+export type Weights = 'auto' | 'g8' | 'w8' | 'w4'
+
 export interface ImportOptions {
-  /** `auto`: 4-bit groups where the source has them, int8 rows elsewhere. `w8`: int8 rows everywhere. `w4`: refuses a file whose layers are not all 4-bit sources. */
-  weights?: 'auto' | 'w8' | 'w4'
+  weights?: Weights
   /** Bytes of tensors read, and in all. */
   onProgress?: (done: number, total: number) => void
   signal?: AbortSignal
@@ -111,9 +115,6 @@ async function readVector(gguf: Gguf, source: GgufTensor): Promise<Float64Array>
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-const notFinite = (source: GgufTensor, row?: number): ModelError =>
-  new ModelError(`tensor ${source.name} (${source.type.name}) has a value that is NaN or infinite${row === undefined ? '' : ` in row ${row}`}`)
-
 async function readExactly(file: RandomAccess, offset: number, length: number): Promise<Uint8Array> {
   const bytes = await file.read(offset, length)
   if (bytes.length !== length) throw new ModelError(`${file.name} could not be read: ${bytes.length} bytes came at ${offset}, ${length} were expected`)
@@ -130,8 +131,13 @@ interface Plan {
   sources: GgufTensor[]
 }
 
+function matrixFormat(weights: Weights, name: string, source: GgufTensor): MatrixFormat {
+  if (weights === 'w8') return name.startsWith('layers.') ? 'w8' : 'g8'
+  return weights !== 'g8' && isFourBit(source.type) ? 'w4' : 'g8'
+}
+
 /** Finds the source of each canonical tensor and checks shapes. Throws ModelError for what is missing, left over or of another shape. */
-function plan(gguf: Gguf, core: Core, weights: 'auto' | 'w8' | 'w4'): Plan {
+function plan(gguf: Gguf, core: Core, weights: Weights): Plan {
   // Bits of norms are known only once they have been read.
   const sources: GgufTensor[] = []
   const sourceOf = (name: string): GgufTensor => {
@@ -142,8 +148,8 @@ function plan(gguf: Gguf, core: Core, weights: 'auto' | 'w8' | 'w4'): Plan {
   const { tensors, shards } = layoutOf(core, (name) => {
     const source = sourceOf(name)
     sources.push(source)
-    const format: TensorFormat = isVector(name) ? 'v32' : weights !== 'w8' && isFourBit(source.type) ? 'w4' : 'w8'
-    if (weights === 'w4' && format === 'w8' && name.startsWith('layers.')) {
+    const format: TensorFormat = isVector(name) ? 'v32' : matrixFormat(weights, name, source)
+    if (weights === 'w4' && format === 'g8' && name.startsWith('layers.')) {
       throw new ModelError(
         `4-bit groups were asked for, but ${source.name} is stored as ${source.type.name}: putting weights on a new 4-bit grid cost 28 % perplexity when measured, so only Q4_0, Q4_1 and Q4_K are kept in 4 bits`,
       )
@@ -213,17 +219,17 @@ class Job {
 
   private async matrix(tensor: PlacedTensor, source: GgufTensor, write: Write): Promise<Uint8Array> {
     const { rows, columns } = tensor
-    const format = tensor.format as 'w8' | 'w4'
+    const format = tensor.format as MatrixFormat
     const rowBytes = source.bytes / rows
     // Llama files interleave the two halves of each rotary pair (2i, 2i + 1); our engine pairs (i, i + headDim/2), as the other architectures' files do.
     const pairs = this.core.architecture === 'llama' && /\.w[qk]$/.test(tensor.name) ? this.core.headDim : 0
     const step = pairs || panelRows
     const chunkRows = Math.max(1, Math.floor(readBytes / rowBytes / step)) * step
-    const panelWords = (format === 'w8' ? columns * panelRows : (columns / 32) * 320) / 4
+    const panelWords = panelsBytes({ format, rows: panelRows, columns }) / 4
 
     const tile = new Uint32Array(rowTileBytes(format, columns) / 4)
     const tileBytes = new Uint8Array(tile.buffer)
-    const packRow = format === 'w8' ? int8Packer(source, columns, tile) : groupPacker(source, columns, tile)
+    const packRow = packers[format](source, columns, tile)
     const words = new Uint32Array(paddedRows(rows))
     const tree = new MatrixTree(format, rows, columns)
     let panels = new Uint32Array()
@@ -255,48 +261,24 @@ function unpaired(n: number, headDim: number): number {
   return n - i + (i < half ? 2 * i : 2 * (i - half) + 1)
 }
 
-type RowPacker = (bytes: Uint8Array, view: DataView, at: number, row: number) => number
-
-/** Fills `tile` with a row of int8 weights; returns its row word. */
-function int8Packer(source: GgufTensor, columns: number, tile: Uint32Array): RowPacker {
-  const values = new Float64Array(columns)
-  const weights = new Int8Array(tile.buffer)
-  return (bytes, view, at, row) => {
-    const max = dequantiseRow(source.type, bytes, view, at, columns, values)
-    if (Number.isNaN(max)) throw notFinite(source, row)
-    const word = scaleOfRow(max)
-    if (word === null) throw new ModelError(`row ${row} of tensor ${source.name} holds the value ±${max}, the limit is ${127 * 65535}`)
-    quantiseRow(values, columns, word, weights)
-    return word
-  }
-}
-
-/** Fills `tile` with a row of 4-bit groups; returns its row word. */
-function groupPacker(source: GgufTensor, columns: number, tile: Uint32Array): RowPacker {
-  const groups = createGroups(columns)
-  return (bytes, view, at, row) => {
-    const max = readGroups(source.type, bytes, view, at, columns, groups)
-    if (Number.isNaN(max)) throw notFinite(source, row)
-    const shift = shiftOfRow(max)
-    if (shift === null) throw new ModelError(`row ${row} of tensor ${source.name} has the scale or minimum ±${max}, the limit is 32767`)
-    roundGroups(groups, shift, tile)
-    return rowWordOf(0, shift)
-  }
-}
-
-/** "int8 rows for 211 matrices (Q8_0), because …". */
-function decisionOf(tensors: readonly PlacedTensor[], sources: readonly GgufTensor[], weights: 'auto' | 'w8' | 'w4'): string {
-  const of = (format: TensorFormat): { count: number; text: string } => {
+/** "4-bit groups for 210 matrices (Q4_1) and 8-bit groups for the embedding (Q8_0), because …". */
+function decisionOf(tensors: readonly PlacedTensor[], sources: readonly GgufTensor[], weights: Weights): string {
+  const names = { w4: '4-bit groups', g8: '8-bit groups', w8: 'int8 rows' }
+  const used = (['w4', 'g8', 'w8'] as const).filter((format) => tensors.some((tensor) => tensor.format === format))
+  const parts = used.map((format) => {
     const indices = tensors.flatMap((tensor, i) => (tensor.format === format ? [i] : []))
     const types = [...new Set(indices.map((i) => sources[i].type.name))].join(', ')
     const only = indices.length === 1 ? (tensors[indices[0]].name === 'embed' ? 'the embedding' : tensors[indices[0]].name) : `${indices.length} matrices`
-    return { count: indices.length, text: `${only} (${types})` }
+    return `${names[format]} for ${only} (${types})`
+  })
+  // Perplexities: meadow bench engine.
+  const because: Record<Weights, string> = {
+    auto: used.includes('w4')
+      ? 'because 4-bit sources are kept as shipped, at half the memory of 8 bits, and everything else loses least in groups of 32'
+      : 'because the file holds no 4-bit groups, and putting weights on a new 4-bit grid cost 28 % perplexity when measured, 8-bit groups next to nothing',
+    g8: 'because you asked for 8-bit groups',
+    w8: 'because you asked for int8 rows, which cost about 0.4 % perplexity and twice the memory of 4-bit groups',
+    w4: 'because you asked for 4-bit groups',
   }
-  const w4 = of('w4')
-  const w8 = of('w8')
-  if (weights === 'w8') return `int8 rows for ${w8.text}, because you asked for them: they take any source at 0.4 % perplexity or less, and twice the memory of 4-bit groups`
-  if (w4.count === 0) return `int8 rows for ${w8.text}, because the file holds no 4-bit groups, and making some would cost 28 % perplexity where int8 costs 0.4 %`
-  const kept = `4-bit groups kept as shipped for ${w4.text}`
-  const because = 'because shipped 4-bit groups are exact (0.1 % perplexity) at half the memory, while other formats would lose by a new 4-bit grid and lose almost nothing as int8'
-  return w8.count === 0 ? `${kept}, because they are exact (0.1 % perplexity) at half the memory of int8 rows` : `${kept}, int8 rows for ${w8.text}, ${because}`
+  return `${parts.join(' and ')}, ${because[weights]}`
 }

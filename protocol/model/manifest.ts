@@ -37,7 +37,8 @@ export interface Core {
   tied: boolean
 }
 
-export type TensorFormat = 'w8' | 'g8' | 'w4' | 'v32'
+export type MatrixFormat = 'w8' | 'g8' | 'w4'
+export type TensorFormat = MatrixFormat | 'v32'
 
 export interface Tensor {
   /** `embed`, `output_norm`, `head`, `layers.3.wq`, … see tensorNames in engine/program.ts. */

@@ -5,7 +5,7 @@ import { hashTagged, join, sha256, tagPrefix, u32 } from '../hash.ts'
 export const hashBytes = 32
 
 /** What the bytes of a list are: the field `dtype`. Numbers never change meaning. */
-export const dataType = { u8: 1, i8: 2, u16: 3, i16: 4, u32: 5, i32: 6, hash: 7, w8: 16, w4: 17 } as const
+export const dataType = { u8: 1, i8: 2, u16: 3, i16: 4, u32: 5, i32: 6, hash: 7, w8: 16, w4: 17, g8: 18 } as const
 export type DataType = (typeof dataType)[keyof typeof dataType]
 
 /** What a list is for: the field `kind`. */

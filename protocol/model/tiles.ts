@@ -3,7 +3,7 @@
 import { sha256, tagPrefix, u32 } from '../hash.ts'
 import { tileColumnsMax } from '../limits.ts'
 import { gatherRow, panelsBytes, rowTileBytes } from './canonical.ts'
-import type { Tensor } from './manifest.ts'
+import type { MatrixFormat, Tensor } from './manifest.ts'
 import { dataType, foldProof, listKind, listRoot, proofOf, tileHash, tileHashes, TreeBuilder, treeTop, vectorTileElements } from './merkle.ts'
 
 type Shape = Pick<Tensor, 'format' | 'rows' | 'columns'>
@@ -17,12 +17,13 @@ const prefix = tagPrefix('wtile')
 /** The tile's bytes stand 4-byte aligned in the message: prefix, fmt u8, row u32, chunk u16, length u32 come right before. */
 const payloadAt = 24
 const messageAt = payloadAt - prefix.length - 11
-const message = new Uint8Array(payloadAt + tileColumnsMax + 4)
+/** The largest tile is a g8's: 36 bytes for 32 columns. */
+const message = new Uint8Array(payloadAt + rowTileBytes('g8', tileColumnsMax) + 4)
 message.set(prefix, messageAt)
 const messageView = new DataView(message.buffer)
 
 /** H("wtile", fmt u8, row u32, chunk u16, length u32, bytes, row word u32). */
-export function weightTileHash(format: 'w8' | 'w4', row: number, chunk: number, bytes: Uint8Array, word: number): Uint8Array {
+export function weightTileHash(format: MatrixFormat, row: number, chunk: number, bytes: Uint8Array, word: number): Uint8Array {
   messageView.setUint8(payloadAt - 11, dataType[format])
   messageView.setUint32(payloadAt - 10, row, true)
   messageView.setUint16(payloadAt - 6, chunk, true)
@@ -33,7 +34,7 @@ export function weightTileHash(format: 'w8' | 'w4', row: number, chunk: number, 
 }
 
 /** Bytes of tile `chunk` of a row, within the row in tile order. */
-function chunkRange(format: 'w8' | 'w4', columns: number, chunk: number): [number, number] {
+function chunkRange(format: MatrixFormat, columns: number, chunk: number): [number, number] {
   const from = chunk * tileColumnsMax
   return [rowTileBytes(format, from), rowTileBytes(format, Math.min(columns, from + tileColumnsMax))]
 }
@@ -41,9 +42,9 @@ function chunkRange(format: 'w8' | 'w4', columns: number, chunk: number): [numbe
 /** Root of a matrix from its rows in order, `push` once each. */
 export class MatrixTree {
   private readonly tree = new TreeBuilder()
-  private readonly shape: Shape & { format: 'w8' | 'w4' }
+  private readonly shape: Shape & { format: MatrixFormat }
   private row = 0
-  constructor(format: 'w8' | 'w4', rows: number, columns: number) {
+  constructor(format: MatrixFormat, rows: number, columns: number) {
     this.shape = { format, rows, columns }
   }
 
@@ -63,7 +64,7 @@ export class MatrixTree {
 }
 
 const matrixListRoot = (tensor: Shape, top: Uint8Array): Uint8Array =>
-  listRoot(listKind.matrix, tensor.rows, chunksOf(tensor.columns), dataType[tensor.format as 'w8' | 'w4'], top)
+  listRoot(listKind.matrix, tensor.rows, chunksOf(tensor.columns), dataType[tensor.format as MatrixFormat], top)
 const vectorListRoot = (tensor: Shape, top: Uint8Array): Uint8Array => listRoot(listKind.vector, tensor.rows, vectorTileElements, dataType.i32, top)
 
 const wordsOf = (bytes: Uint8Array): Uint32Array =>
@@ -71,7 +72,7 @@ const wordsOf = (bytes: Uint8Array): Uint32Array =>
 
 /** Rows of a matrix in tile order (the same array each time) with their words. `bytes` are the tensor's. */
 export function* matrixRows(tensor: Shape, bytes: Uint8Array): Generator<[tile: Uint8Array, word: number]> {
-  const format = tensor.format as 'w8' | 'w4'
+  const format = tensor.format as MatrixFormat
   const words = wordsOf(bytes)
   const tile = new Uint32Array(rowTileBytes(format, tensor.columns) / 4)
   const tileBytes = new Uint8Array(tile.buffer)

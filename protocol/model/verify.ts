@@ -1,9 +1,9 @@
 // Whether a package is what its id says: every hash made again from the bytes, and every rule of the formats checked that a hash cannot show
 // (padding is zero, norms are small enough for the engine's bounds, the tokenizer opens). Holds one shard at a time.
 import { equalBytes, hex, sha256 } from '../hash.ts'
-import { biasBits, normValueMax, paddedRows, panelsBytes } from './canonical.ts'
+import { biasBits, groupLayout, normValueMax, paddedRows, panelsBytes } from './canonical.ts'
 import { decodeManifest, encodeManifest, modelIdOf, shardRootOf } from './identity.ts'
-import { ModelError, type ModelSource, panelRows, type Tensor } from './manifest.ts'
+import { type MatrixFormat, ModelError, type ModelSource, panelRows, type Tensor } from './manifest.ts'
 import { bytesRoot } from './merkle.ts'
 import { tensorRoot } from './tiles.ts'
 import { openTokenizer } from './tokenizer.ts'
@@ -45,11 +45,12 @@ function checkTensor(tensor: Tensor, bytes: Uint8Array): void {
   const panelBytes = (wordsAt / paddedRows(rows)) * panelRows
   const unused = panelRows - (rows % panelRows)
   const padding = (at: number): boolean => {
-    // In each panel 16 rows' pieces stand side by side: of 4 bytes, except the 2-byte scales that end each group of a w4.
+    // In each panel 16 rows' pieces stand side by side: of 4 bytes, except the 2-byte scales that end each group of a w4 or g8.
     if (at >= wordsAt) return at >= wordsAt + rows * 4
     const within = at - (wordsAt - panelBytes)
-    const piece = tensor.format === 'w4' && within % 320 >= 256 ? 2 : 4
-    const row = Math.floor((tensor.format === 'w4' ? within % 320 : within) / piece) % panelRows
+    const group = groupLayout[tensor.format as MatrixFormat]
+    const inGroup = group ? within % group.bytes : within
+    const row = Math.floor(inGroup / (group && inGroup >= group.scalesAt ? 2 : 4)) % panelRows
     return row >= rows % panelRows
   }
   if (unused === panelRows) return

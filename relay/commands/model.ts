@@ -1,9 +1,10 @@
 // `meadow model add | list | show | remove`.
+import type { Weights } from '../../protocol/model/import.ts'
 import { defineCommand } from 'citty'
 import { hex } from '../../protocol/hash.ts'
 import { catalogue, defaultModel } from '../catalogue.ts'
 import { command, printJson, say } from '../cli.ts'
-import { addModel, findOrAddModel, type Weights } from '../models.ts'
+import { addModel, findOrAddModel } from '../models.ts'
 import { formatBytes } from '../progress.ts'
 import { openStore, type StoredModel } from '../store.ts'
 import { jsonOption } from './options.ts'
@@ -21,9 +22,9 @@ const add = command({
     },
     weights: {
       type: 'enum',
-      options: ['auto', 'w4', 'w8'],
+      options: ['auto', 'w4', 'g8', 'w8'],
       default: 'auto',
-      description: 'Formats of the matrices: 4-bit groups as shipped, int8 rows, or whichever suits the file',
+      description: 'Formats of the matrices: auto (4-bit groups as shipped, 8-bit groups elsewhere), w4 (refuse other layers), g8 (8-bit groups), w8 (int8 rows)',
     },
     keep: { type: 'boolean', description: 'Keep a downloaded GGUF in the downloads folder' },
     json: jsonOption,

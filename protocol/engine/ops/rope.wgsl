@@ -100,9 +100,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   if (t == 0u && isQ) { queries[query + params.headDim / 8u] = vec4<u32>(16u - shift, 0u, 0u, 0u); }
   let groups = select(params.headDim >> 5u, 1u, isV);
-  var peak = select(0u, a, isV);
-  for (var i = t * 32u; i < select(0u, t * 32u + 32u, t < groups && !isV); i++) { peak = max(peak, magnitude(x[i])); }
-  if (t < groups) { peaks[t] = peak; }
+  for (var g = t; g < groups; g += WG) {
+    var peak = select(0u, a, isV);
+    for (var i = g * 32u; i < select(g * 32u + 32u, 0u, isV); i++) { peak = max(peak, magnitude(x[i])); }
+    peaks[g] = peak;
+  }
   workgroupBarrier();
   let n = 16 - bitcast<i32>(bitlen(max(1u, a)));
   let page = batch[batch[4u + row * 4u + 2u] + (position >> 6u)];
@@ -120,9 +122,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (isV) { values[area + cell * params.words + w] = packed; }
     else { keys[area + cell * params.words + w] = packed; }
   }
-  if (t < groups && !isQ) {
-    let word = max(1u, shifted(peaks[t], n)) | (bitcast<u32>(n) << 16u);
-    let at = area + 64u * params.words + t * 64u + cell;
+  for (var g = t; g < select(groups, 0u, isQ); g += WG) {
+    let word = max(1u, shifted(peaks[g], n)) | (bitcast<u32>(n) << 16u);
+    let at = area + 64u * params.words + g * 64u + cell;
     if (isV) { values[at] = word; }
     else { keys[at] = word; }
   }

@@ -54,7 +54,8 @@ export class WebGpuEngine implements SegmentEngine {
   readonly manifest: Manifest
   readonly segment: Segment
   readonly description: string
-  readonly rowsMax: number
+  /** What a caller may ask for at once; tuning.rowsMax of them run together. */
+  readonly rowsMax = 256
   readonly tuning: Tuning
   /** Milliseconds that compiling pipelines took. */
   readonly compileMs: number
@@ -71,7 +72,6 @@ export class WebGpuEngine implements SegmentEngine {
     this.segment = parts.segment
     this.description = parts.description
     this.tuning = parts.tuning
-    this.rowsMax = parts.tuning.rowsMax
     this.compileMs = parts.compileMs
     this.windows = segmentSteps(parts.planInput.program, parts.segment).steps.flatMap((s) => (s.op === 'score' ? [s.window] : []))
   }
@@ -202,7 +202,7 @@ export class WebGpuEngine implements SegmentEngine {
     const { device, memory } = this.parts
     const { heads, hidden } = this.manifest.core
     await roomFor(device, 'attention', () => memory.growScratch(batch.rows.length * heads * batch.scratchStride * 4))
-    device.queue.writeBuffer(memory.of('batch', 0), 0, batchWords(batch, this.rowsMax, (id) => this.sequences.pagesOf(id)))
+    device.queue.writeBuffer(memory.of('batch', 0), 0, batchWords(batch, this.tuning.rowsMax, (id) => this.sequences.pagesOf(id)))
     if (boundary) device.queue.writeBuffer(memory.of('residual', 0), 0, boundary.slice(batch.at * hidden, (batch.at + batch.rows.length) * hidden))
   }
 

@@ -62,7 +62,10 @@ export class Memory {
 
   constructor(input: MemoryInput) {
     this.input = input
-    const { device, core, vectors, weights, rowsMax, logitsRows, actBase, pagesMax } = input
+    const { device, core, vectors, weights, actBase, pagesMax } = input
+    // Kernels for several tokens work on whole quads, the last one partly for nothing.
+    const rowsMax = alignTo(input.rowsMax, 4)
+    const logitsRows = alignTo(input.logitsRows, 4)
     for (const [i, bytes] of weights.chunks.entries()) this.chunks.push(this.buffer(`weights ${i}`, bytes, usage.storage))
     const batchSize = headerWords + rowsMax * rowWords + pagesMax + rowsMax
     const words: Partial<Record<Slot, number>> = {
@@ -90,7 +93,8 @@ export class Memory {
     const words = new Int32Array((plan.length * paramsStride) / 4)
     for (const [i, d] of plan.entries()) for (const [j, value] of d.params.entries()) words[(i * paramsStride) / 4 + j] = value | 0
     const buffer = this.buffer('params', words.byteLength, usage.uniform)
-    this.input.device.queue.writeBuffer(buffer, 0, words)
+    // Deno 2.9 panics on an empty write.
+    if (words.length > 0) this.input.device.queue.writeBuffer(buffer, 0, words)
     return buffer
   }
 
