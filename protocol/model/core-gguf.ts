@@ -2,9 +2,9 @@
 // Where llama.cpp has a default or a rule of its own, it is the same here. Whatever is not computed exactly is refused by name.
 import { ropeFrequencies } from '../engine/tables.ts'
 import { contextMax, headDimMax, licenceBytesMax, nameBytesMax } from '../limits.ts'
+import type { Gguf, MetadataValue } from './gguf.ts'
 import { checkCore, fractionBits } from './identity.ts'
 import { type Architecture, architectures, type Core, ModelError } from './manifest.ts'
-import type { Gguf, MetadataValue } from './gguf.ts'
 
 /** Typed look-ups in the metadata of one architecture, which name the key when something else is there. */
 class Keys {
@@ -89,7 +89,8 @@ interface Rope {
 
 function readRope(keys: Keys, headDim: number, factors: Uint32Array | null): Rope {
   const type = keys.raw('rope.scaling.type') ?? (keys.raw('rope.scale_linear') === undefined ? 'none' : 'linear')
-  if (type !== 'none' && type !== 'linear') throw new ModelError(`the rotary scaling ${JSON.stringify(String(type).slice(0, 64))} is not supported; supported are linear and Llama 3's`)
+  if (type !== 'none' && type !== 'linear')
+    throw new ModelError(`the rotary scaling ${JSON.stringify(String(type).slice(0, 64))} is not supported; supported are linear and Llama 3's`)
   keys.refuse('rope.scaling.attn_factor', [1, 0], 'scaled attention')
   keys.refuse('rope.dimension_count', [headDim], `a rotary embedding of another width than the head's ${headDim}`)
   const factor = type === 'linear' ? keys.real('rope.scaling.factor', keys.real('rope.scale_linear', 1)) : 1
@@ -122,7 +123,8 @@ export function coreFromGguf(gguf: Pick<Gguf, 'metadata' | 'tensors'>, vocab: nu
   // Gemma 3's heads are not hidden / heads wide; llama.cpp's default all the same.
   const headDim = keys.integer('attention.key_length', Math.floor(hidden / heads))
   // Before the tables of frequencies are made.
-  if (headDim < 2 || headDim % 2 !== 0 || headDim > headDimMax) throw new ModelError(`the head width ${headDim} is not supported: expected an even number of at most ${headDimMax}`)
+  if (headDim < 2 || headDim % 2 !== 0 || headDim > headDimMax)
+    throw new ModelError(`the head width ${headDim} is not supported: expected an even number of at most ${headDimMax}`)
   keys.refuse('attention.value_length', [headDim], `a value width other than the key width ${headDim}`)
   keys.refuse('expert_count', [0], 'a mixture of experts')
   keys.refuse('attention.causal', [true], 'attention to later tokens')
@@ -172,8 +174,8 @@ export function coreFromGguf(gguf: Pick<Gguf, 'metadata' | 'tensors'>, vocab: nu
 function readPattern(keys: Keys): number {
   const value = keys.raw('attention.sliding_window_pattern')
   if (!Array.isArray(value)) return keys.integer('attention.sliding_window_pattern', 6)
-  const pattern = value.findIndex((slides) => slides === false) + 1
-  const regular = pattern > 1 && value.every((slides, l) => slides === ((l + 1) % pattern !== 0))
+  const pattern = (value as unknown[]).indexOf(false) + 1
+  const regular = pattern > 1 && value.every((slides: unknown, l) => slides === ((l + 1) % pattern !== 0))
   if (!regular) throw new ModelError('gemma3.attention.sliding_window_pattern is irregular, which is not supported')
   return pattern
 }

@@ -1,6 +1,6 @@
 // The tensor formats of GGUF files (ggml's blocks), read exactly. A scale is a half-precision number, so an integer times a power of two; hence every value and
-// every product below is exact in a double, whatever the machine. Only + − · /, comparisons and integer operations are used here and in canonical.ts: those
-// are the ones IEEE 754 defines to the last bit, while Math.exp, pow, sqrt and sin differ between engines (the specification allows it).
+// every product below is exact in a double, whatever the machine. Only + − · /, comparisons, abs, max, floor, round and integer operations are used here and in canonical.ts: those
+// are defined to the last bit, while Math.exp, pow, sqrt and sin differ between engines (the specification allows it).
 // Layouts: ggml-common.h and ggml-quants.c of ggml. Refuses NaN and infinity: readers return NaN and the caller names the tensor.
 
 export interface SourceType {
@@ -28,9 +28,31 @@ export const sourceTypes: ReadonlyMap<number, SourceType> = new Map([
 
 /** Names of formats that are known but cannot be imported, for the error. */
 export const otherTypes: ReadonlyMap<number, string> = new Map(
-  Object.entries({ 4: 'Q4_2', 5: 'Q4_3', 9: 'Q8_1', 10: 'Q2_K', 11: 'Q3_K', 15: 'Q8_K', 16: 'IQ2_XXS', 17: 'IQ2_XS', 18: 'IQ3_XXS', 19: 'IQ1_S', 20: 'IQ4_NL', 21: 'IQ3_S', 22: 'IQ2_S', 23: 'IQ4_XS', 24: 'I8', 25: 'I16', 26: 'I32', 27: 'I64', 28: 'F64', 29: 'IQ1_M', 34: 'TQ1_0', 35: 'TQ2_0', 39: 'MXFP4' }).map(
-    ([id, name]) => [Number(id), name],
-  ),
+  Object.entries({
+    4: 'Q4_2',
+    5: 'Q4_3',
+    9: 'Q8_1',
+    10: 'Q2_K',
+    11: 'Q3_K',
+    15: 'Q8_K',
+    16: 'IQ2_XXS',
+    17: 'IQ2_XS',
+    18: 'IQ3_XXS',
+    19: 'IQ1_S',
+    20: 'IQ4_NL',
+    21: 'IQ3_S',
+    22: 'IQ2_S',
+    23: 'IQ4_XS',
+    24: 'I8',
+    25: 'I16',
+    26: 'I32',
+    27: 'I64',
+    28: 'F64',
+    29: 'IQ1_M',
+    34: 'TQ1_0',
+    35: 'TQ2_0',
+    39: 'MXFP4',
+  }).map(([id, name]) => [Number(id), name]),
 )
 
 /** 2^k for −1022 <= k <= 1023, made from its bits. */
@@ -50,14 +72,10 @@ const halves = ((): Float64Array => {
   return table
 })()
 
-/** Largest |value|, or NaN when one is NaN or infinite. Rows are short enough that a second pass costs less than a test in each reader. */
+/** Largest |value|, or NaN when one is NaN or infinite. Math.max hands NaN on; a second pass over a row costs less than a test in each reader. */
 function largest(values: Float64Array, count: number): number {
   let max = 0
-  for (let i = 0; i < count; i++) {
-    const v = values[i] < 0 ? -values[i] : values[i]
-    if (v > max) max = v
-    else if (Number.isNaN(v)) return Number.NaN
-  }
+  for (let i = 0; i < count; i++) max = Math.max(max, Math.abs(values[i]))
   return max < Number.POSITIVE_INFINITY ? max : Number.NaN
 }
 
@@ -67,54 +85,61 @@ const half = (bytes: Uint8Array, at: number): number => halves[bytes[at] | (byte
 
 /** Sub-block j's 6-bit scale and minimum of Q4_K and Q5_K, packed in 12 bytes (get_scale_min_k4). */
 const scaleAt = (bytes: Uint8Array, at: number, j: number): number => (j < 4 ? bytes[at + j] & 63 : (bytes[at + j + 4] & 15) | ((bytes[at + j - 4] >> 6) << 4))
-const minimumAt = (bytes: Uint8Array, at: number, j: number): number => (j < 4 ? bytes[at + j + 4] & 63 : (bytes[at + j + 4] >> 4) | ((bytes[at + j] >> 6) << 4))
+const minimumAt = (bytes: Uint8Array, at: number, j: number): number =>
+  j < 4 ? bytes[at + j + 4] & 63 : (bytes[at + j + 4] >> 4) | ((bytes[at + j] >> 6) << 4)
 
-const q5 = (withMinimum: boolean): Reader => (bytes, view, from, count, out) => {
-  const head = withMinimum ? 4 : 2
-  for (let i = 0, at = from; i < count; i += 32, at += head + 20) {
-    const d = half(bytes, at)
-    const base = withMinimum ? half(bytes, at + 2) : -16 * d
-    const high = view.getUint32(at + head, true)
-    for (let j = 0; j < 16; j++) {
-      const low = bytes[at + head + 4 + j]
-      out[i + j] = d * ((low & 15) | (((high >>> j) & 1) << 4)) + base
-      out[i + 16 + j] = d * ((low >> 4) | (((high >>> (j + 16)) & 1) << 4)) + base
-    }
-  }
-}
-
-const q4 = (withMinimum: boolean): Reader => (bytes, _view, from, count, out) => {
-  const head = withMinimum ? 4 : 2
-  for (let i = 0, at = from; i < count; i += 32, at += head + 16) {
-    const d = half(bytes, at)
-    const base = withMinimum ? half(bytes, at + 2) : -8 * d
-    for (let j = 0; j < 16; j++) {
-      const low = bytes[at + head + j]
-      out[i + j] = d * (low & 15) + base
-      out[i + 16 + j] = d * (low >> 4) + base
-    }
-  }
-}
-
-/** Q4_K, and Q5_K with its 32 bytes of fifth bits. */
-const k45 = (fifth: boolean): Reader => (bytes, _view, from, count, out) => {
-  const size = fifth ? 176 : 144
-  for (let i = 0, at = from; i < count; i += 256, at += size) {
-    const d = half(bytes, at)
-    const dmin = half(bytes, at + 2)
-    const nibbles = at + (fifth ? 48 : 16)
-    for (let j = 0; j < 8; j++) {
-      const scale = d * scaleAt(bytes, at + 4, j)
-      const minimum = dmin * minimumAt(bytes, at + 4, j)
-      const q = nibbles + (j >> 1) * 32
-      const shift = (j & 1) * 4
-      for (let l = 0; l < 32; l++) {
-        const high = fifth ? ((bytes[at + 16 + l] >> j) & 1) << 4 : 0
-        out[i + j * 32 + l] = scale * (((bytes[q + l] >> shift) & 15) | high) - minimum
+const q5 =
+  (withMinimum: boolean): Reader =>
+  (bytes, view, from, count, out) => {
+    const head = withMinimum ? 4 : 2
+    for (let i = 0, at = from; i < count; i += 32, at += head + 20) {
+      const d = half(bytes, at)
+      const base = withMinimum ? half(bytes, at + 2) : -16 * d
+      const high = view.getUint32(at + head, true)
+      for (let j = 0; j < 16; j++) {
+        const low = bytes[at + head + 4 + j]
+        out[i + j] = d * ((low & 15) | (((high >>> j) & 1) << 4)) + base
+        out[i + 16 + j] = d * ((low >> 4) | (((high >>> (j + 16)) & 1) << 4)) + base
       }
     }
   }
-}
+
+const q4 =
+  (withMinimum: boolean): Reader =>
+  (bytes, _view, from, count, out) => {
+    const head = withMinimum ? 4 : 2
+    for (let i = 0, at = from; i < count; i += 32, at += head + 16) {
+      const d = half(bytes, at)
+      const base = withMinimum ? half(bytes, at + 2) : -8 * d
+      for (let j = 0; j < 16; j++) {
+        const low = bytes[at + head + j]
+        out[i + j] = d * (low & 15) + base
+        out[i + 16 + j] = d * (low >> 4) + base
+      }
+    }
+  }
+
+/** Q4_K, and Q5_K with its 32 bytes of fifth bits. */
+const k45 =
+  (fifth: boolean): Reader =>
+  (bytes, _view, from, count, out) => {
+    const size = fifth ? 176 : 144
+    for (let i = 0, at = from; i < count; i += 256, at += size) {
+      const d = half(bytes, at)
+      const dmin = half(bytes, at + 2)
+      const nibbles = at + (fifth ? 48 : 16)
+      for (let j = 0; j < 8; j++) {
+        const scale = d * scaleAt(bytes, at + 4, j)
+        const minimum = dmin * minimumAt(bytes, at + 4, j)
+        const q = nibbles + (j >> 1) * 32
+        const shift = (j & 1) * 4
+        for (let l = 0; l < 32; l++) {
+          const high = fifth ? ((bytes[at + 16 + l] >> j) & 1) << 4 : 0
+          out[i + j * 32 + l] = scale * (((bytes[q + l] >> shift) & 15) | high) - minimum
+        }
+      }
+    }
+  }
 
 const readers: Record<string, Reader> = {
   F32(_bytes, view, at, count, out) {
@@ -123,7 +148,7 @@ const readers: Record<string, Reader> = {
   F16(bytes, _view, at, count, out) {
     for (let i = 0; i < count; i++) out[i] = half(bytes, at + i * 2)
   },
-  BF16(bytes, view, at, count, out) {
+  BF16(_bytes, view, at, count, out) {
     // The upper half of a single: exact through a single's bits.
     for (let i = 0; i < count; i++) {
       bfloatBits[0] = view.getUint16(at + i * 2, true) << 16
@@ -153,7 +178,7 @@ const readers: Record<string, Reader> = {
         const low = at + half128 * 64 + (run & 1) * 32 + (j & 1) * 16
         const high = at + 128 + half128 * 32 + (j & 1) * 16
         for (let l = 0; l < 16; l++) {
-          const q = ((bytes[low + l] >> (run >> 1 << 2)) & 15) | (((bytes[high + l] >> (run * 2)) & 3) << 4)
+          const q = ((bytes[low + l] >> ((run >> 1) << 2)) & 15) | (((bytes[high + l] >> (run * 2)) & 3) << 4)
           out[i + j * 16 + l] = scale * (q - 32)
         }
       }

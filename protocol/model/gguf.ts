@@ -5,7 +5,15 @@
 // compared with the bytes that are there before anything is allocated, and whatever is wrong is one ModelError sentence.
 // Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Refuses version 1, big-endian files and lists of lists.
 import {
-  ggufAlignmentMax, ggufHeaderBytesMax, ggufKeyBytesMax, ggufKeysMax, ggufListMax, ggufPartsMax, ggufTensorNameBytesMax, ggufTensorsMax, ggufTextBytesMax,
+  ggufAlignmentMax,
+  ggufHeaderBytesMax,
+  ggufKeyBytesMax,
+  ggufKeysMax,
+  ggufListMax,
+  ggufPartsMax,
+  ggufTensorNameBytesMax,
+  ggufTensorsMax,
+  ggufTextBytesMax,
 } from '../limits.ts'
 import { otherTypes, type SourceType, sourceTypes } from './dequantise.ts'
 import { ModelError } from './manifest.ts'
@@ -19,7 +27,19 @@ export interface RandomAccess {
   read(offset: number, length: number): Promise<Uint8Array>
 }
 
-export type MetadataList = string[] | boolean[] | Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array | Float32Array | BigUint64Array | BigInt64Array | Float64Array
+export type MetadataList =
+  | string[]
+  | boolean[]
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | Float32Array
+  | BigUint64Array
+  | BigInt64Array
+  | Float64Array
 /** 64-bit integers are numbers where they are safe, else bigints. */
 export type MetadataValue = number | bigint | string | boolean | MetadataList
 
@@ -65,7 +85,8 @@ export async function openGguf(given: readonly RandomAccess[], signal?: AbortSig
   if (tensors.size > ggufTensorsMax) throw new ModelError(`the model has ${tensors.size} tensors, at most ${ggufTensorsMax} are allowed`)
   const { metadata } = ordered[0].header
   const expected = metadata.get('split.tensors.count')
-  if (ordered.length > 1 && expected !== undefined && expected !== tensors.size) throw new ModelError(`the parts hold ${tensors.size} tensors, but split.tensors.count says ${expected}`)
+  if (ordered.length > 1 && expected !== undefined && expected !== tensors.size)
+    throw new ModelError(`the parts hold ${tensors.size} tensors, but split.tensors.count says ${expected}`)
   return { files: ordered.map(({ file }) => file), metadata, tensors }
 }
 
@@ -78,8 +99,10 @@ function orderParts<T extends { file: RandomAccess; header: Header }>(parts: T[]
     const count = metadata.get('split.count') ?? 1
     const number = metadata.get('split.no') ?? 0
     if (typeof count !== 'number' || !Number.isInteger(count) || count < 0) throw new ModelError(`split.count in ${name} is not a count`)
-    if (Math.max(1, count) !== parts.length) throw new ModelError(`${name} is one of ${count} parts, but ${parts.length} ${parts.length === 1 ? 'file was' : 'files were'} given`)
-    if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number >= parts.length) throw new ModelError(`split.no in ${name} is ${show(number)}, expected 0 to ${parts.length - 1}`)
+    if (Math.max(1, count) !== parts.length)
+      throw new ModelError(`${name} is one of ${count} parts, but ${parts.length} ${parts.length === 1 ? 'file was' : 'files were'} given`)
+    if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number >= parts.length)
+      throw new ModelError(`split.no in ${name} is ${show(number)}, expected 0 to ${parts.length - 1}`)
     if (ordered[number]) throw new ModelError(`${name} and ${ordered[number].file.name} both say they are part ${number + 1} of ${parts.length}`)
     const numbered = /-(\d{5})-of-(\d{5})\.gguf$/.exec(name)
     if (parts.length > 1 && numbered && (Number(numbered[1]) !== number + 1 || Number(numbered[2]) !== parts.length)) {
@@ -136,7 +159,8 @@ class Cursor {
     if (length > this.size - from) {
       throw new ModelError(`${this.name} ends too early: ${what} takes ${length} bytes from byte ${from} on, but the file has ${this.size}`)
     }
-    if (from + length > ggufHeaderBytesMax) throw new ModelError(`the metadata of ${this.name} goes on behind ${ggufHeaderBytesMax} bytes, the limit (at ${what})`)
+    if (from + length > ggufHeaderBytesMax)
+      throw new ModelError(`the metadata of ${this.name} goes on behind ${ggufHeaderBytesMax} bytes, the limit (at ${what})`)
     if (length > this.bytes.length - from) throw more
     this.at = from + length
     return from
@@ -175,7 +199,11 @@ function parseHeader(bytes: Uint8Array, name: string, size: number): Header {
   if (size < 24 || cursor.u32('the magic number') !== 0x46554747) throw new ModelError(`${name} is no GGUF file: it does not begin with "GGUF"`)
   const version = cursor.u32('the version')
   if (version !== 2 && version !== 3) {
-    throw new ModelError(version === 0x03000000 || version === 0x02000000 ? `${name} is a big-endian GGUF file; only little-endian ones are supported` : `${name} is GGUF version ${version}; 2 and 3 are supported`)
+    throw new ModelError(
+      version === 0x03000000 || version === 0x02000000
+        ? `${name} is a big-endian GGUF file; only little-endian ones are supported`
+        : `${name} is GGUF version ${version}; 2 and 3 are supported`,
+    )
   }
   const tensorCount = cursor.count('tensors', ggufTensorsMax)
   const keyCount = cursor.count('metadata keys', ggufKeysMax)
@@ -236,11 +264,14 @@ function readTensorInfo(cursor: Cursor, index: number, alignment: number): Omit<
   const type = sourceTypes.get(typeId)
   if (!type) {
     const known = otherTypes.get(typeId)
-    throw new ModelError(`${what} is stored as ${known ?? `unknown type ${typeId}`}, which cannot be imported; supported are ${[...sourceTypes.values()].map((t) => t.name).join(', ')}`)
+    throw new ModelError(
+      `${what} is stored as ${known ?? `unknown type ${typeId}`}, which cannot be imported; supported are ${[...sourceTypes.values()].map((t) => t.name).join(', ')}`,
+    )
   }
   if (dims[0] % type.values !== 0) throw new ModelError(`${what} has rows of ${dims[0]} values, but ${type.name} stores them in blocks of ${type.values}`)
   const offset = cursor.u64(`the offset of ${what}`)
-  if (offset % alignment !== 0 || offset > cursor.size) throw new ModelError(`${what} starts at offset ${offset}, expected a multiple of ${alignment} within the ${cursor.size} bytes of ${cursor.name}`)
+  if (offset % alignment !== 0 || offset > cursor.size)
+    throw new ModelError(`${what} starts at offset ${offset}, expected a multiple of ${alignment} within the ${cursor.size} bytes of ${cursor.name}`)
   return { name, type, dims, offset, bytes: (values / type.values) * type.bytes }
 }
 
@@ -294,6 +325,20 @@ function readList(cursor: Cursor, what: string): MetadataList {
   if (type === typeBool) return Array.from(cursor.bytes.subarray(from, cursor.at), (byte) => flagOf(byte, what))
   // Copies, so that they start aligned. Hosts are little-endian, as WebAssembly and WebGPU are.
   const copy = cursor.bytes.slice(from, cursor.at).buffer
-  const arrays = [Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, null, null, null, BigUint64Array, BigInt64Array, Float64Array]
+  const arrays = [
+    Uint8Array,
+    Int8Array,
+    Uint16Array,
+    Int16Array,
+    Uint32Array,
+    Int32Array,
+    Float32Array,
+    null,
+    null,
+    null,
+    BigUint64Array,
+    BigInt64Array,
+    Float64Array,
+  ]
   return new arrays[type]!(copy)
 }

@@ -4,7 +4,19 @@ import { decode, encode } from '@ipld/dag-cbor'
 import { constTables, epsilonOf } from '../engine/tables.ts'
 import { equalBytes, hashTagged, hex, join, lengthPrefixed, u32 } from '../hash.ts'
 import {
-  attentionMax, columnsMultiple, contextMax, coreBytesMax, ffnMax, headDimMax, headDimMultiple, hiddenMax, layersMax, licenceBytesMax, manifestBytesMax, nameBytesMax, vocabMax,
+  attentionMax,
+  columnsMultiple,
+  contextMax,
+  coreBytesMax,
+  ffnMax,
+  headDimMax,
+  headDimMultiple,
+  hiddenMax,
+  layersMax,
+  licenceBytesMax,
+  manifestBytesMax,
+  nameBytesMax,
+  vocabMax,
 } from '../limits.ts'
 import { biasBits, normBitsMax, normBitsMin } from './canonical.ts'
 import { layoutOf } from './layout.ts'
@@ -39,11 +51,16 @@ export const tensorTableRootOf = (tensors: readonly Tensor[]): Uint8Array =>
   listRoot(listKind.tensors, tensors.length, 1, dataType.hash, treeTop(tensors.map(tensorEntryHash)))
 
 /** Root of a shard that holds tensors: over their roots. */
-export const shardRootOf = (tensorRoots: readonly Uint8Array[]): Uint8Array => listRoot(listKind.shard, tensorRoots.length, 1, dataType.hash, treeTop(tensorRoots))
+export const shardRootOf = (tensorRoots: readonly Uint8Array[]): Uint8Array =>
+  listRoot(listKind.shard, tensorRoots.length, 1, dataType.hash, treeTop(tensorRoots))
 
 /** H("shards", count u32, then per shard: name, bytes u64, sha256, root). */
 export const shardListHashOf = (shards: readonly Shard[]): Uint8Array =>
-  hashTagged('shards', u32(shards.length), ...shards.map((s) => join([lengthPrefixed(s.name), u32(s.bytes % 4294967296, Math.floor(s.bytes / 4294967296)), s.sha256, s.root])))
+  hashTagged(
+    'shards',
+    u32(shards.length),
+    ...shards.map((s) => join([lengthPrefixed(s.name), u32(s.bytes % 4294967296, Math.floor(s.bytes / 4294967296)), s.sha256, s.root])),
+  )
 
 let tablesRoot: Uint8Array | null = null
 /** Root over the engine's constant tables: a model id names their arithmetic too. */
@@ -125,8 +142,27 @@ function text(value: unknown, name: string, bytesMax: number): string {
 }
 
 const coreKeys = [
-  'version', 'name', 'architecture', 'licence', 'hidden', 'ffn', 'layers', 'heads', 'kvHeads', 'headDim', 'vocab', 'context', 'epsBits', 'attentionScaleOf', 'ropeGlobal', 'ropeLocal',
-  'slidingWindow', 'slidingPattern', 'residualBits', 'hiddenBits', 'tied',
+  'version',
+  'name',
+  'architecture',
+  'licence',
+  'hidden',
+  'ffn',
+  'layers',
+  'heads',
+  'kvHeads',
+  'headDim',
+  'vocab',
+  'context',
+  'epsBits',
+  'attentionScaleOf',
+  'ropeGlobal',
+  'ropeLocal',
+  'slidingWindow',
+  'slidingPattern',
+  'residualBits',
+  'hiddenBits',
+  'tied',
 ] as const
 
 /** Fractional bits of residual and hidden: what keeps the largest activations seen in models of the architecture in range. */
@@ -172,24 +208,41 @@ export function checkCore(core: Core): void {
   const { architecture, hidden, ffn, heads, kvHeads, headDim } = core
   const bad = (message: string): ModelError => new ModelError(`${message}, so this ${architecture} model cannot be run`)
   const atMost: [keyof Core & ('hidden' | 'ffn' | 'layers' | 'headDim' | 'vocab' | 'context'), number][] = [
-    ['hidden', hiddenMax], ['ffn', ffnMax], ['layers', layersMax], ['headDim', headDimMax], ['vocab', vocabMax], ['context', contextMax],
+    ['hidden', hiddenMax],
+    ['ffn', ffnMax],
+    ['layers', layersMax],
+    ['headDim', headDimMax],
+    ['vocab', vocabMax],
+    ['context', contextMax],
   ]
   for (const [name, max] of atMost) if (core[name] > max || core[name] < 1) throw bad(`${name} is ${core[name]}, the limit is 1 to ${max}`)
   if (heads < 1 || heads * headDim > attentionMax) throw bad(`${heads} heads of ${headDim} are ${heads * headDim} wide, the limit is ${attentionMax}`)
   if (kvHeads < 1 || heads % kvHeads !== 0) throw bad(`${heads} heads cannot share ${kvHeads} key-value heads evenly`)
   if (headDim % headDimMultiple !== 0) throw bad(`headDim is ${headDim}, expected a multiple of ${headDimMultiple}`)
-  for (const [name, columns] of [['hidden', hidden], ['ffn', ffn], ['heads · headDim', heads * headDim]] as const) {
+  for (const [name, columns] of [
+    ['hidden', hidden],
+    ['ffn', ffn],
+    ['heads · headDim', heads * headDim],
+  ] as const) {
     if (columns % columnsMultiple !== 0) throw bad(`${name} is ${columns}, expected a multiple of ${columnsMultiple}`)
   }
   const bits = fractionBits(architecture)
-  if (core.residualBits !== bits.residualBits || core.hiddenBits !== bits.hiddenBits) throw bad(`residualBits and hiddenBits are ${core.residualBits} and ${core.hiddenBits}, expected ${bits.residualBits} and ${bits.hiddenBits}`)
+  if (core.residualBits !== bits.residualBits || core.hiddenBits !== bits.hiddenBits)
+    throw bad(`residualBits and hiddenBits are ${core.residualBits} and ${core.hiddenBits}, expected ${bits.residualBits} and ${bits.hiddenBits}`)
   const gemma = architecture === 'gemma3'
   if (core.ropeGlobal === null || core.ropeGlobal.length !== headDim * 3) throw bad(`the rotary frequencies are not ${headDim / 2} numbers of 6 bytes`)
-  if (gemma !== (core.ropeLocal !== null) || (core.ropeLocal && core.ropeLocal.length !== headDim * 3)) throw bad('the local rotary frequencies do not fit the architecture')
-  if (gemma ? core.slidingWindow < 1 || core.slidingPattern < 2 : core.slidingWindow !== 0 || core.slidingPattern !== 1) throw bad('the sliding window does not fit the architecture')
+  if (gemma !== (core.ropeLocal !== null) || (core.ropeLocal && core.ropeLocal.length !== headDim * 3))
+    throw bad('the local rotary frequencies do not fit the architecture')
+  if (gemma ? core.slidingWindow < 1 || core.slidingPattern < 2 : core.slidingWindow !== 0 || core.slidingPattern !== 1)
+    throw bad('the sliding window does not fit the architecture')
   if (!gemma && core.attentionScaleOf !== headDim) throw bad(`attentionScaleOf is ${core.attentionScaleOf}, expected headDim ${headDim}`)
   try {
-    for (const [length, inBits] of [[hidden, core.residualBits], [headDim, 16], [hidden, 8]] as const) epsilonOf(core.epsBits, length, inBits)
+    for (const [length, inBits] of [
+      [hidden, core.residualBits],
+      [headDim, 16],
+      [hidden, 8],
+    ] as const)
+      epsilonOf(core.epsBits, length, inBits)
   } catch (error) {
     throw bad((error as Error).message)
   }

@@ -56,7 +56,8 @@ export async function importGguf(files: readonly RandomAccess[], sink: PackageSi
   const gguf = await openGguf(files, options.signal)
   const core = await readCoreOf(gguf)
   const tokenizer = tokenizerFromGguf(gguf.metadata)
-  if (tokenizer.tokens.length !== core.vocab) throw new ModelError(`the tokenizer has ${tokenizer.tokens.length} tokens, but token_embd.weight has ${core.vocab} rows`)
+  if (tokenizer.tokens.length !== core.vocab)
+    throw new ModelError(`the tokenizer has ${tokenizer.tokens.length} tokens, but token_embd.weight has ${core.vocab} rows`)
   const tokenizerShard = encodeTokenizer(tokenizer)
   const { tensors, shards, sources } = plan(gguf, core, options.weights ?? 'auto')
 
@@ -97,7 +98,8 @@ async function readCoreOf(gguf: Gguf): Promise<Core> {
   let factors: Uint32Array | null = null
   if (frequencies) {
     const count = frequencies.dims[0]
-    if (frequencies.dims.length !== 1 || count > headDimMax / 2) throw new ModelError(`rope_freqs.weight has shape ${frequencies.dims.join(' × ')}, expected at most ${headDimMax / 2} values`)
+    if (frequencies.dims.length !== 1 || count > headDimMax / 2)
+      throw new ModelError(`rope_freqs.weight has shape ${frequencies.dims.join(' × ')}, expected at most ${headDimMax / 2} values`)
     const values = await readVector(gguf, frequencies)
     factors = Uint32Array.from(values, bitsOfSingle)
   }
@@ -168,7 +170,8 @@ function plan(gguf: Gguf, core: Core, weights: Weights): Plan {
   if (core.architecture === 'llama') used.add('rope_freqs.weight')
   for (const name of gguf.tensors.keys()) {
     if (name.startsWith('rope_factors_')) throw new ModelError(`the rotary scaling longrope (${name}) is not supported`)
-    if (!used.has(name) && !ignored.test(name)) throw new ModelError(`the file has the tensor ${JSON.stringify(name)}, which is no part of a ${core.architecture} model of ${core.layers} layers`)
+    if (!used.has(name) && !ignored.test(name))
+      throw new ModelError(`the file has the tensor ${JSON.stringify(name)}, which is no part of a ${core.architecture} model of ${core.layers} layers`)
   }
   return { tensors, shards, sources }
 }
@@ -212,7 +215,8 @@ class Job {
     if (Number.isNaN(max)) throw notFinite(source)
     const bits = isBias(tensor.name) ? biasBits : bitsOfNorm(max)
     const canonical = bits === null ? null : vectorBytes(values, tensor.rows, bits)
-    if (bits === null || !canonical) throw new ModelError(`tensor ${source.name} holds the value ±${max}, too large for ${isBias(tensor.name) ? 'a bias (32767)' : 'a norm (2^26)'}`)
+    if (bits === null || !canonical)
+      throw new ModelError(`tensor ${source.name} holds the value ±${max}, too large for ${isBias(tensor.name) ? 'a bias (32767)' : 'a norm (2^26)'}`)
     await write(canonical)
     return { ...tensor, bits, root: tensorRoot(tensor, canonical) }
   }

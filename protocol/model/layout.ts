@@ -7,7 +7,12 @@ export type PlacedTensor = Omit<Tensor, 'root'>
 export type PlacedShard = Pick<Shard, 'name' | 'bytes'>
 
 /** Names of a model's shards in order: embed, layer-0 …, head, tokenizer. */
-export const shardNames = (core: Pick<Core, 'layers'>): string[] => ['embed', ...Array.from({ length: core.layers }, (_, l) => `layer-${l}`), 'head', 'tokenizer']
+export const shardNames = (core: Pick<Core, 'layers'>): string[] => [
+  'embed',
+  ...Array.from({ length: core.layers }, (_, l) => `layer-${l}`),
+  'head',
+  'tokenizer',
+]
 
 /** Index of the shard a tensor lies in. */
 function shardOf(name: string, layers: number): number {
@@ -19,7 +24,10 @@ function shardOf(name: string, layers: number): number {
  * Tensors in canonical order with their places, and the shards without the tokenizer's size (0 here).
  * `formatOf` gives a tensor's format and, for v32, its bits. All sizes are multiples of 64, so tensors lie end to end.
  */
-export function layoutOf(core: Core, formatOf: (name: string, index: number) => { format: TensorFormat; bits: number }): { tensors: PlacedTensor[]; shards: PlacedShard[] } {
+export function layoutOf(
+  core: Core,
+  formatOf: (name: string, index: number) => { format: TensorFormat; bits: number },
+): { tensors: PlacedTensor[]; shards: PlacedShard[] } {
   const shards = shardNames(core).map((name) => ({ name, bytes: 0 }))
   const tensors = modelTensors(core).map(({ name, rows, columns }, index) => {
     const { format, bits } = formatOf(name, index)

@@ -92,6 +92,10 @@ export function tensorBytes(format: TensorFormat, rows: number, columns: number)
   return Math.ceil(rows / 16) * 64
 }
 
+/** What is wrong with a model, in one sentence. It may quote the file, so nothing in it can steer a terminal or turn the text around. */
 export class ModelError extends Error {
   override name = 'ModelError'
+  constructor(message: string) {
+    super(message.replace(/[\p{Cc}\p{Bidi_Control}]/gu, '\ufffd'))
+  }
 }

@@ -27,38 +27,48 @@ function int8Packer(source: GgufTensor, columns: number, tile: Uint32Array): Row
 /** Fills `tile` with a row of 8-bit groups; returns its row word. Q8_0 keeps its shipped weights, its scales rounded to 11 bits under the row's shift. */
 function group8Packer(source: GgufTensor, columns: number, tile: Uint32Array): RowPacker {
   const groups = columns / 32
-  const shipped = source.type.name === 'Q8_0'
-  const values = new Float64Array(columns)
   const weights = new Int8Array(columns)
   const words = new Uint32Array(weights.buffer)
-  const scales = new Float64Array(groups)
+  const store = (g: number, d: number): void => {
+    for (let k = 0; k < 8; k++) tile[g * 9 + k] = words[g * 8 + k]
+    tile[g * 9 + 8] = d & 0xffff
+  }
   const tooLarge = (row: number, max: number): ModelError =>
     new ModelError(`row ${row} of tensor ${source.name} has a scale as large as ±${max}, the limit is ${groupScaleMax}`)
-  /** Largest |value| / 127 of a row, so that one shift serves all its groups. */
-  const readShipped = (bytes: Uint8Array, at: number): number => readGroups8(bytes, at, columns, weights, scales)
+
+  if (source.type.name === 'Q8_0') {
+    const scales = new Float64Array(groups)
+    return (bytes, _view, at, row) => {
+      const max = readGroups8(bytes, at, columns, weights, scales)
+      if (Number.isNaN(max)) throw notFinite(source, row)
+      const shift = shiftOfGroups8(max)
+      if (shift === null) throw tooLarge(row, max)
+      for (let g = 0; g < groups; g++) store(g, roundScale(scales[g], shift))
+      return rowWordOf(0, shift)
+    }
+  }
+  const values = new Float64Array(columns)
   return (bytes, view, at, row) => {
-    const max = shipped ? readShipped(bytes, at) : dequantiseRow(source.type, bytes, view, at, columns, values)
+    const max = dequantiseRow(source.type, bytes, view, at, columns, values)
     if (Number.isNaN(max)) throw notFinite(source, row)
-    // Values of 127 · 2047 and less have a scale; the quotient may round, so scaleOfGroup is checked below.
-    let shift = shiftOfGroups8(shipped ? max : max / 127)
-    if (shift !== null && !shipped && scaleOfGroup(max, shift) > groupScaleMax) shift = shift > 0 ? shift - 1 : null
-    if (shift === null) throw tooLarge(row, shipped ? max : max / 127)
+    // The quotient may have been rounded down to the limit; scaleOfGroup is exact.
+    let shift = shiftOfGroups8(max / 127)
+    if (shift !== null && scaleOfGroup(max, shift) > groupScaleMax) shift = shift > 0 ? shift - 1 : null
+    if (shift === null) throw tooLarge(row, max / 127)
     for (let g = 0; g < groups; g++) {
-      const from = g * 32
-      let d: number
-      if (shipped) d = roundScale(scales[g], shift)
-      else {
-        const part = values.subarray(from, from + 32)
-        let most = 0
-        for (const v of part) most = Math.max(most, v < 0 ? -v : v)
-        d = scaleOfGroup(most, shift)
-        quantiseRow(part, 32, rowWordOf(d, shift), weights.subarray(from, from + 32))
-      }
-      for (let k = 0; k < 8; k++) tile[g * 9 + k] = words[g * 8 + k]
-      tile[g * 9 + 8] = d & 0xffff
+      const d = scaleOfGroup(largestOf(values, g * 32, 32), shift)
+      quantiseRow(values, 32, rowWordOf(d, shift), weights, g * 32)
+      store(g, d)
     }
     return rowWordOf(0, shift)
   }
+}
+
+/** Largest |value| of `count` from `from` on. */
+function largestOf(values: Float64Array, from: number, count: number): number {
+  let most = 0
+  for (let i = from; i < from + count; i++) most = Math.max(most, Math.abs(values[i]))
+  return most
 }
 
 /** Fills `tile` with a row of 4-bit groups; returns its row word. */
@@ -74,5 +84,8 @@ function groupPacker(source: GgufTensor, columns: number, tile: Uint32Array): Ro
   }
 }
 
-export const packers: Record<MatrixFormat, (source: GgufTensor, columns: number, tile: Uint32Array) => RowPacker> = { w8: int8Packer, g8: group8Packer, w4: groupPacker }
-
+export const packers: Record<MatrixFormat, (source: GgufTensor, columns: number, tile: Uint32Array) => RowPacker> = {
+  w8: int8Packer,
+  g8: group8Packer,
+  w4: groupPacker,
+}

@@ -4,14 +4,15 @@ import { sha256, tagPrefix, u32 } from '../hash.ts'
 import { tileColumnsMax } from '../limits.ts'
 import { gatherRow, panelsBytes, rowTileBytes } from './canonical.ts'
 import type { MatrixFormat, Tensor } from './manifest.ts'
-import { dataType, foldProof, listKind, listRoot, proofOf, tileHash, tileHashes, TreeBuilder, treeTop, vectorTileElements } from './merkle.ts'
+import { dataType, foldProof, listKind, listRoot, proofOf, TreeBuilder, tileHash, tileHashes, treeTop, vectorTileElements } from './merkle.ts'
 
 type Shape = Pick<Tensor, 'format' | 'rows' | 'columns'>
 
 export const chunksOf = (columns: number): number => Math.ceil(columns / tileColumnsMax)
 
 /** Slots of a tensor's tree. */
-export const slotsOf = (tensor: Shape): number => (tensor.format === 'v32' ? Math.ceil(tensor.rows / vectorTileElements) : tensor.rows * chunksOf(tensor.columns))
+export const slotsOf = (tensor: Shape): number =>
+  tensor.format === 'v32' ? Math.ceil(tensor.rows / vectorTileElements) : tensor.rows * chunksOf(tensor.columns)
 
 const prefix = tagPrefix('wtile')
 /** The tile's bytes stand 4-byte aligned in the message: prefix, fmt u8, row u32, chunk u16, length u32 come right before. */
@@ -70,14 +71,14 @@ const vectorListRoot = (tensor: Shape, top: Uint8Array): Uint8Array => listRoot(
 const wordsOf = (bytes: Uint8Array): Uint32Array =>
   bytes.byteOffset % 4 === 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2) : new Uint32Array(bytes.slice().buffer, 0, bytes.length >> 2)
 
-/** Rows of a matrix in tile order (the same array each time) with their words. `bytes` are the tensor's. */
-export function* matrixRows(tensor: Shape, bytes: Uint8Array): Generator<[tile: Uint8Array, word: number]> {
+/** Rows of a matrix in tile order (the same array each time) with their words, from row `first` on. `bytes` are the tensor's. */
+export function* matrixRows(tensor: Shape, bytes: Uint8Array, first = 0): Generator<[tile: Uint8Array, word: number]> {
   const format = tensor.format as MatrixFormat
   const words = wordsOf(bytes)
   const tile = new Uint32Array(rowTileBytes(format, tensor.columns) / 4)
   const tileBytes = new Uint8Array(tile.buffer)
   const wordsAt = panelsBytes(tensor) / 4
-  for (let row = 0; row < tensor.rows; row++) {
+  for (let row = first; row < tensor.rows; row++) {
     gatherRow(format, tensor.columns, words, row, tile)
     yield [tileBytes, words[wordsAt + row]]
   }

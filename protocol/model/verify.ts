@@ -1,11 +1,11 @@
 // Whether a package is what its id says: every hash made again from the bytes, and every rule of the formats checked that a hash cannot show
 // (padding is zero, norms are small enough for the engine's bounds, the tokenizer opens). Holds one shard at a time.
 import { equalBytes, hex, sha256 } from '../hash.ts'
-import { biasBits, groupLayout, normValueMax, paddedRows, panelsBytes } from './canonical.ts'
+import { biasBits, normValueMax, paddedRows } from './canonical.ts'
 import { decodeManifest, encodeManifest, modelIdOf, shardRootOf } from './identity.ts'
-import { type MatrixFormat, ModelError, type ModelSource, panelRows, type Tensor } from './manifest.ts'
+import { ModelError, type ModelSource, type Tensor } from './manifest.ts'
 import { bytesRoot } from './merkle.ts'
-import { tensorRoot } from './tiles.ts'
+import { matrixRows, tensorRoot } from './tiles.ts'
 import { openTokenizer } from './tokenizer.ts'
 
 /** Throws ModelError naming the first thing that does not fit; returns the model id of the bytes. `expected` is the id they came under. */
@@ -40,22 +40,10 @@ export async function verifyPackage(source: ModelSource, expected?: string, sign
 
 function checkTensor(tensor: Tensor, bytes: Uint8Array): void {
   if (tensor.format === 'v32') return checkVector(tensor, bytes)
-  const { rows } = tensor
-  const wordsAt = panelsBytes(tensor)
-  const panelBytes = (wordsAt / paddedRows(rows)) * panelRows
-  const unused = panelRows - (rows % panelRows)
-  const padding = (at: number): boolean => {
-    // In each panel 16 rows' pieces stand side by side: of 4 bytes, except the 2-byte scales that end each group of a w4 or g8.
-    if (at >= wordsAt) return at >= wordsAt + rows * 4
-    const within = at - (wordsAt - panelBytes)
-    const group = groupLayout[tensor.format as MatrixFormat]
-    const inGroup = group ? within % group.bytes : within
-    const row = Math.floor(inGroup / (group && inGroup >= group.scalesAt ? 2 : 4)) % panelRows
-    return row >= rows % panelRows
-  }
-  if (unused === panelRows) return
-  for (let at = wordsAt - panelBytes; at < bytes.length; at = at + 1 === wordsAt ? wordsAt + rows * 4 : at + 1) {
-    if (bytes[at] !== 0 && padding(at)) throw new ModelError(`tensor ${tensor.name} has bytes other than zero in its padding`)
+  // Rows beyond the last are gathered like any other.
+  const padding = { ...tensor, rows: paddedRows(tensor.rows) }
+  for (const [tile, word] of matrixRows(padding, bytes, tensor.rows)) {
+    if (word !== 0 || tile.some((byte) => byte !== 0)) throw new ModelError(`tensor ${tensor.name} has bytes other than zero in its padding`)
   }
 }
 
@@ -64,6 +52,7 @@ function checkVector(tensor: Tensor, bytes: Uint8Array): void {
   const most = tensor.bits === biasBits && /\.b[qkv]$/.test(tensor.name) ? 2147483647 : normValueMax - 1
   for (let i = 0; i < bytes.length / 4; i++) {
     const v = view.getInt32(i * 4, true)
-    if (i >= tensor.rows ? v !== 0 : Math.abs(v) > most) throw new ModelError(`element ${i} of tensor ${tensor.name} is ${v}, beyond ±${i >= tensor.rows ? 0 : most}`)
+    if (i >= tensor.rows ? v !== 0 : Math.abs(v) > most)
+      throw new ModelError(`element ${i} of tensor ${tensor.name} is ${v}, beyond ±${i >= tensor.rows ? 0 : most}`)
   }
 }

@@ -1,5 +1,5 @@
 // How much memory the import of a large file takes: a file of a 70B-like width that exists only as a function, so that nothing but the importer holds bytes.
-//   node test/fuzz/import-memory.ts [--layers 12]      4.4 GB by default; prints the peak resident set and fails above 1 GB
+//   node test/fuzz/import-memory.ts [--layers 7]   4.6 GB by default; prints the peak resident set and fails above 1 GB
 import { createHash, hash } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { setSha256 } from '../../protocol/hash.ts'
@@ -8,7 +8,7 @@ import { halfBits } from '../tiny/formats.ts'
 import { type GgufContents, writeGguf } from '../tiny/gguf-writer.ts'
 import { tinyContents } from '../tiny/models.ts'
 
-const { values } = parseArgs({ options: { layers: { type: 'string', default: '9' } } })
+const { values } = parseArgs({ options: { layers: { type: 'string', default: '7' } } })
 const layers = Number(values.layers)
 const shape = { hidden: 8192, ffn: 28672, heads: 64, kvHeads: 8, headDim: 128, layers, vocab: 128256, tied: false }
 
@@ -16,17 +16,34 @@ const shape = { hidden: 8192, ffn: 28672, heads: 64, kvHeads: 8, headDim: 128, l
 function contents(): GgufContents & { sizes: number[] } {
   const tiny = tinyContents({ architecture: 'llama', format: 'Q4_K', layers: 1, vocab: shape.vocab, hidden: 256, ffn: 256, embed: 'Q4_K', tied: false })
   const numbers: Record<string, number> = {
-    'llama.block_count': layers, 'llama.embedding_length': shape.hidden, 'llama.feed_forward_length': shape.ffn, 'llama.attention.head_count': shape.heads,
-    'llama.attention.head_count_kv': shape.kvHeads, 'llama.attention.key_length': shape.headDim, 'llama.attention.value_length': shape.headDim,
+    'llama.block_count': layers,
+    'llama.embedding_length': shape.hidden,
+    'llama.feed_forward_length': shape.ffn,
+    'llama.attention.head_count': shape.heads,
+    'llama.attention.head_count_kv': shape.kvHeads,
+    'llama.attention.key_length': shape.headDim,
+    'llama.attention.value_length': shape.headDim,
   }
   const kv = shape.kvHeads * shape.headDim
-  const dims: Record<string, number[]> = { attn_q: [shape.hidden, shape.hidden], attn_k: [shape.hidden, kv], attn_v: [shape.hidden, kv], attn_output: [shape.hidden, shape.hidden], ffn_gate: [shape.hidden, shape.ffn], ffn_up: [shape.hidden, shape.ffn], ffn_down: [shape.ffn, shape.hidden] }
+  const dims: Record<string, number[]> = {
+    attn_q: [shape.hidden, shape.hidden],
+    attn_k: [shape.hidden, kv],
+    attn_v: [shape.hidden, kv],
+    attn_output: [shape.hidden, shape.hidden],
+    ffn_gate: [shape.hidden, shape.ffn],
+    ffn_up: [shape.hidden, shape.ffn],
+    ffn_down: [shape.ffn, shape.hidden],
+  }
   const none = new Uint8Array()
   const matrix = (name: string, d: number[]) => ({ name, dims: d, type: 12, data: none })
   const norm = (name: string) => ({ name, dims: [shape.hidden], type: 0, data: none })
   const tensors = [
     matrix('token_embd.weight', [shape.hidden, shape.vocab]),
-    ...Array.from({ length: layers }, (_, l) => [norm(`blk.${l}.attn_norm.weight`), norm(`blk.${l}.ffn_norm.weight`), ...Object.entries(dims).map(([name, d]) => matrix(`blk.${l}.${name}.weight`, d))]).flat(),
+    ...Array.from({ length: layers }, (_, l) => [
+      norm(`blk.${l}.attn_norm.weight`),
+      norm(`blk.${l}.ffn_norm.weight`),
+      ...Object.entries(dims).map(([name, d]) => matrix(`blk.${l}.${name}.weight`, d)),
+    ]).flat(),
     norm('output_norm.weight'),
     matrix('output.weight', [shape.hidden, shape.vocab]),
   ]
@@ -40,10 +57,17 @@ function contents(): GgufContents & { sizes: number[] } {
   return { metadata: tiny.metadata.map(([key, type, value]) => [key, type, numbers[key] ?? value]), tensors: placed, sizes }
 }
 
-setSha256((bytes) => hash('sha256', bytes, 'buffer'), () => createHash('sha256'))
+setSha256(
+  (bytes) => hash('sha256', bytes, 'buffer'),
+  () => createHash('sha256'),
+)
 const file = contents()
 const header = writeGguf(file)
-const spans = file.tensors.map((tensor, i) => ({ from: header.length + Number(tensor.offset), to: header.length + Number(tensor.offset) + file.sizes[i], norm: tensor.type === 0 }))
+const spans = file.tensors.map((tensor, i) => ({
+  from: header.length + Number(tensor.offset),
+  to: header.length + Number(tensor.offset) + file.sizes[i],
+  norm: tensor.type === 0,
+}))
 const size = spans.at(-1)!.to
 /** One Q4_K block over and over, its nibbles changed by position; norms are 1. */
 const block = Uint8Array.from({ length: 144 }, (_, i) => (i * 89) & 255)
@@ -79,5 +103,7 @@ const { modelId } = await importGguf([access], {
   }),
 })
 const peak = process.resourceUsage().maxRSS / 1024
-console.log(JSON.stringify({ fileBytes: size, packageBytes: written, seconds: Math.round((performance.now() - start) / 1000), peakRssMiB: Math.round(peak), modelId }))
+console.log(
+  JSON.stringify({ fileBytes: size, packageBytes: written, seconds: Math.round((performance.now() - start) / 1000), peakRssMiB: Math.round(peak), modelId }),
+)
 if (peak > 1024) process.exitCode = 1

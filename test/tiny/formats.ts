@@ -27,11 +27,39 @@ interface Block {
 const blocks: Record<Exclude<FormatName, 'F32' | 'F16' | 'BF16'>, Block> = {
   Q8_0: { values: 32, bytes: 34, scales: [[0, 1 / 74]] },
   Q4_0: { values: 32, bytes: 18, scales: [[0, 1 / 4.6]] },
-  Q4_1: { values: 32, bytes: 20, scales: [[0, 1 / 4.6], [2, -7.5 / 4.6]] },
+  Q4_1: {
+    values: 32,
+    bytes: 20,
+    scales: [
+      [0, 1 / 4.6],
+      [2, -7.5 / 4.6],
+    ],
+  },
   Q5_0: { values: 32, bytes: 22, scales: [[0, 1 / 9.2]] },
-  Q5_1: { values: 32, bytes: 24, scales: [[0, 1 / 9.2], [2, -15.5 / 9.2]] },
-  Q4_K: { values: 256, bytes: 144, scales: [[0, 1 / 4.6 / 32], [2, 7.5 / 4.6 / 32]] },
-  Q5_K: { values: 256, bytes: 176, scales: [[0, 1 / 9.2 / 32], [2, 15.5 / 9.2 / 32]] },
+  Q5_1: {
+    values: 32,
+    bytes: 24,
+    scales: [
+      [0, 1 / 9.2],
+      [2, -15.5 / 9.2],
+    ],
+  },
+  Q4_K: {
+    values: 256,
+    bytes: 144,
+    scales: [
+      [0, 1 / 4.6 / 32],
+      [2, 7.5 / 4.6 / 32],
+    ],
+  },
+  Q5_K: {
+    values: 256,
+    bytes: 176,
+    scales: [
+      [0, 1 / 9.2 / 32],
+      [2, 15.5 / 9.2 / 32],
+    ],
+  },
   Q6_K: { values: 256, bytes: 210, scales: [[208, 1 / 18.5 / 74]] },
 }
 
@@ -55,5 +83,5 @@ export function randomWeights(format: FormatName, rows: number, columns: number,
 }
 
 /** Norm weights about 1, as F32. */
-export const randomNorm = (count: number, next: () => number): Uint8Array => new Uint8Array(Float32Array.from({ length: count }, () => 0.7 + (next() / 4294967296) * 0.6).buffer)
-
+export const randomNorm = (count: number, next: () => number): Uint8Array =>
+  new Uint8Array(Float32Array.from({ length: count }, () => 0.7 + (next() / 4294967296) * 0.6).buffer)

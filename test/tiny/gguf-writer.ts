@@ -127,11 +127,19 @@ export interface Part {
 export function splitGguf(contents: GgufContents, parts: number, stem = 'model'): Part[] {
   const each = Math.ceil(contents.tensors.length / parts)
   return Array.from({ length: parts }, (_, number) => {
-    const numbering: Entry[] = [['split.no', 'u16', number], ['split.count', 'u16', parts], ['split.tensors.count', 'i32', contents.tensors.length]]
+    const numbering: Entry[] = [
+      ['split.no', 'u16', number],
+      ['split.count', 'u16', parts],
+      ['split.tensors.count', 'i32', contents.tensors.length],
+    ]
     const five = (n: number): string => String(n).padStart(5, '0')
     return {
       name: `${stem}-${five(number + 1)}-of-${five(parts)}.gguf`,
-      bytes: writeGguf({ ...contents, metadata: number === 0 ? [...contents.metadata, ...numbering] : numbering, tensors: contents.tensors.slice(number * each, (number + 1) * each) }),
+      bytes: writeGguf({
+        ...contents,
+        metadata: number === 0 ? [...contents.metadata, ...numbering] : numbering,
+        tensors: contents.tensors.slice(number * each, (number + 1) * each),
+      }),
     }
   })
 }

@@ -1,5 +1,5 @@
 // Files and packages in memory, through the same interfaces that disks use.
-import { importGguf, type ImportOptions, type ImportResult, type PackageSink, type RandomAccess } from '../../protocol/model/import.ts'
+import { type ImportOptions, type ImportResult, importGguf, type PackageSink, type RandomAccess } from '../../protocol/model/import.ts'
 import type { Manifest, ModelSource } from '../../protocol/model/manifest.ts'
 
 export const memoryFile = (bytes: Uint8Array, name = 'tiny.gguf'): RandomAccess => ({
@@ -45,7 +45,10 @@ export const memorySource = (manifest: Manifest, shards: ReadonlyMap<string, Uin
 })
 
 /** Imports a file's bytes (or a split file's parts) into memory. */
-export async function importBytes(files: Uint8Array | RandomAccess[], options?: ImportOptions): Promise<ImportResult & { source: ModelSource; shards: Map<string, Uint8Array> }> {
+export async function importBytes(
+  files: Uint8Array | RandomAccess[],
+  options?: ImportOptions,
+): Promise<ImportResult & { source: ModelSource; shards: Map<string, Uint8Array> }> {
   const sink = memorySink()
   const result = await importGguf(files instanceof Uint8Array ? [memoryFile(files)] : files, sink, options)
   return { ...result, shards: sink.shards, source: memorySource(result.manifest, sink.shards) }

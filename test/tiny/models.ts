@@ -100,7 +100,13 @@ export function tinyContents(options: TinyOptions): GgufContents {
   const bias = (name: string, length: number): void => {
     tensors.push({ name, dims: [length], type: 0, data: randomWeights('F32', 1, length, 0.3, next) })
   }
-  if (llama3) tensors.push({ name: 'rope_freqs.weight', dims: [headDim / 2], type: 0, data: new Uint8Array(Float32Array.from({ length: headDim / 2 }, (_, i) => (i * 2 < headDim / 2 ? 1 : 1 + i)).buffer) })
+  if (llama3)
+    tensors.push({
+      name: 'rope_freqs.weight',
+      dims: [headDim / 2],
+      type: 0,
+      data: new Uint8Array(Float32Array.from({ length: headDim / 2 }, (_, i) => (i * 2 < headDim / 2 ? 1 : 1 + i)).buffer),
+    })
   matrix('token_embd.weight', count, hidden, options.embed)
   for (let l = 0; l < layers; l++) {
     const at = (name: string): string => `blk.${l}.${name}`
@@ -146,7 +152,12 @@ export function tinyContents(options: TinyOptions): GgufContents {
     [own('attention.layer_norm_rms_epsilon'), 'f32', gemma ? 1e-6 : 1e-5],
     [own('rope.freq_base'), 'f32', gemma ? 1e6 : 1e4],
     ...(gemma ? ([[own('attention.sliding_window'), 'u32', 16]] as Entry[]) : []),
-    ...(linear ? ([[own('rope.scaling.type'), 'text', 'linear'], [own('rope.scaling.factor'), 'f32', linear]] as Entry[]) : []),
+    ...(linear
+      ? ([
+          [own('rope.scaling.type'), 'text', 'linear'],
+          [own('rope.scaling.factor'), 'f32', linear],
+        ] as Entry[])
+      : []),
     ['general.quantization_version', 'u32', 2],
     ...(tokenizer === 'spm' ? spm(count) : bpe(architecture === 'llama' ? (llama3 ? 'llama-bpe' : 'smollm') : 'qwen2', count)),
   ]

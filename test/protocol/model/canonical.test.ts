@@ -1,7 +1,19 @@
 import { describe, expect, test } from 'vitest'
 import { weightAt } from '../../../protocol/engine/ops/weights.ts'
 import { random } from '../../../protocol/engine/specimen.ts'
-import { bitsOfNorm, gatherRow, quantiseRow, roundAway, rowTileBytes, scaleOfRow, scatterRow, shiftOfRow, vectorBytes } from '../../../protocol/model/canonical.ts'
+import {
+  bitsOfNorm,
+  gatherRow,
+  quantiseRow,
+  roundAway,
+  rowTileBytes,
+  scaleOfGroup,
+  scaleOfRow,
+  scatterRow,
+  shiftOfGroups8,
+  shiftOfRow,
+  vectorBytes,
+} from '../../../protocol/model/canonical.ts'
 import { type Tensor, tensorBytes } from '../../../protocol/model/manifest.ts'
 
 /** A double as an exact fraction over 2^400. */
@@ -24,7 +36,20 @@ function roundFraction(numerator: bigint, denominator: bigint): number {
 
 describe('int8 rows', () => {
   const next = random(3)
-  const maxima = [1, 127, 126.5, 127 * 65535, 127 * 32768, 2 ** -20, 3e-5, 1e-13, 2 ** -149, 0.1, 65504, ...Array.from({ length: 500 }, () => ((next() + 1) / 4294967296) * 2 ** ((next() % 40) - 20))]
+  const maxima = [
+    1,
+    127,
+    126.5,
+    127 * 65535,
+    127 * 32768,
+    2 ** -20,
+    3e-5,
+    1e-13,
+    2 ** -149,
+    0.1,
+    65504,
+    ...Array.from({ length: 500 }, () => ((next() + 1) / 4294967296) * 2 ** ((next() % 40) - 20)),
+  ]
 
   test('take the smallest scale that holds the largest value', () => {
     for (const max of maxima) {
@@ -74,19 +99,74 @@ describe('int8 rows', () => {
 
 describe('4-bit rows', () => {
   test('take the largest shift that keeps d and m in 16 bits', () => {
-    for (const [max, shift] of [[0, 63], [32767, 0], [32767.4, 0], [32767.5, null], [1, 14], [2 ** -24, 38], [0.99999, 14], [0.9999, 15], [1.5 * 2 ** 14, 0], [1e9, null]] as const) expect(shiftOfRow(max), String(max)).toBe(shift)
+    for (const [max, shift] of [
+      [0, 63],
+      [32767, 0],
+      [32767.4, 0],
+      [32767.5, null],
+      [1, 14],
+      [2 ** -24, 38],
+      [0.99999, 14],
+      [0.9999, 15],
+      [1.5 * 2 ** 14, 0],
+      [1e9, null],
+    ] as const)
+      expect(shiftOfRow(max), String(max)).toBe(shift)
   })
   test('round halves away from zero', () => {
-    for (const [x, y] of [[0.5, 1], [-0.5, -1], [1.4999999999999998, 1], [0.49999999999999994, 0], [-2.5, -3], [3.25, 3], [0, 0]]) expect(roundAway(x) + 0).toBe(y)
+    for (const [x, y] of [
+      [0.5, 1],
+      [-0.5, -1],
+      [1.4999999999999998, 1],
+      [0.49999999999999994, 0],
+      [-2.5, -3],
+      [3.25, 3],
+      [0, 0],
+    ])
+      expect(roundAway(x) + 0).toBe(y)
+  })
+})
+
+describe('8-bit groups', () => {
+  test('take the largest shift that keeps d in 11 bits', () => {
+    for (const [max, shift] of [
+      [0, 63],
+      [2047, 0],
+      [2047.01, null],
+      [1, 10],
+      [1023.5, 1],
+      [2 ** -24, 34],
+      [1e38, null],
+    ] as const)
+      expect(shiftOfGroups8(max), String(max)).toBe(shift)
+  })
+  test('take the smallest d that holds the largest value', () => {
+    for (const [max, shift, d] of [
+      [127, 0, 1],
+      [127.0001, 0, 2],
+      [0, 5, 0],
+      [1e-9, 5, 1],
+      [259969, 0, 2047],
+      [1, 10, 9],
+    ] as const)
+      expect(scaleOfGroup(max, shift), String(max)).toBe(d)
   })
 })
 
 describe('panels', () => {
-  test.each([['w8', 96, 33], ['w4', 96, 33], ['w4', 32, 16], ['w8', 32, 1]] as const)('%s rows of %d columns, %d of them, are read back and by the engine', (format, columns, rows) => {
+  test.each([
+    ['w8', 96, 33],
+    ['w4', 96, 33],
+    ['w4', 32, 16],
+    ['w8', 32, 1],
+    ['g8', 96, 33],
+  ] as const)('%s rows of %d columns, %d of them, are read back and by the engine', (format, columns, rows) => {
     const next = random(7)
     const bytes = new Uint8Array(tensorBytes(format, rows, columns))
     const panels = new Uint32Array(bytes.buffer)
     const tiles = Array.from({ length: rows }, () => Uint32Array.from({ length: rowTileBytes(format, columns) / 4 }, next))
+    // The scale of a g8 group is 16 bits in a word of 32.
+    if (format === 'g8') for (const tile of tiles) for (let k = 8; k < tile.length; k += 9) tile[k] &= 0xffff
     for (const [row, tile] of tiles.entries()) scatterRow(format, columns, tile, row, panels)
     const weight: Tensor = { name: 'x', format, rows, columns, bits: 0, shard: 0, offset: 0, bytes: bytes.length, root: new Uint8Array(32) }
     for (const [row, tile] of tiles.entries()) {
@@ -99,7 +179,10 @@ describe('panels', () => {
         const group = column >> 5
         const byte = b[group * 20 + ((column & 31) >> 3) * 4 + (column & 3)]
         const q = (column & 4) === 0 ? byte & 15 : byte >> 4
-        return format === 'w8' ? new Int8Array(b.buffer)[column] : i16[group * 10 + 8] * (q - 8) + i16[group * 10 + 9]
+        if (format === 'w8') return new Int8Array(b.buffer)[column]
+        // The low 12 bits of d, sign-extended.
+        if (format === 'g8') return ((b[group * 36 + (column & 31)] << 24) >> 24) * (((b[group * 36 + 32] | (b[group * 36 + 33] << 8)) << 20) >> 20)
+        return i16[group * 10 + 8] * (q - 8) + i16[group * 10 + 9]
       })
       expect(expected.map((_, column) => weightAt(bytes, weight, row, column))).toEqual(expected)
     }
@@ -108,7 +191,17 @@ describe('panels', () => {
 
 describe('vectors', () => {
   test('have as many bits as keep them below 2^23, or are refused', () => {
-    for (const [max, bits] of [[1, 22], [0.99, 23], [0, 40], [2 ** 26 - 8, -3], [2 ** 26, null], [1e-9, 40], [8388607.4, 0], [8388607.5, -1]] as const) expect(bitsOfNorm(max), String(max)).toBe(bits)
+    for (const [max, bits] of [
+      [1, 22],
+      [0.99, 23],
+      [0, 40],
+      [2 ** 26 - 8, -3],
+      [2 ** 26, null],
+      [1e-9, 40],
+      [8388607.4, 0],
+      [8388607.5, -1],
+    ] as const)
+      expect(bitsOfNorm(max), String(max)).toBe(bits)
   })
   test('are padded with zeros to 64 bytes and refuse what an i32 cannot hold', () => {
     const bytes = vectorBytes(Float64Array.of(1, -2.5, 0.00001), 3, 16)!

@@ -4,7 +4,10 @@ import { fromHex } from '../../../protocol/hash.ts'
 import { createGroups, dequantiseRow, isFourBit, powerOfTwo, readGroups, type SourceType, sourceTypes } from '../../../protocol/model/dequantise.ts'
 
 // Values by gguf-py, llama.cpp's own package: test/vectors/make-gguf-formats.py.
-const golden = JSON.parse(readFileSync(new URL('../../vectors/gguf-formats.json', import.meta.url), 'utf8')) as Record<string, { bytes: string; values: number[] }>
+const golden = JSON.parse(readFileSync(new URL('../../vectors/gguf-formats.json', import.meta.url), 'utf8')) as Record<
+  string,
+  { bytes: string; values: number[] }
+>
 const types = [...sourceTypes.values()]
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 const scaleAt: Record<string, number[]> = { Q4_0: [0], Q4_1: [0, 2], Q5_0: [0], Q5_1: [0, 2], Q8_0: [0], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208] }
@@ -55,7 +58,11 @@ describe('NaN and infinity', () => {
       }
     }
   })
-  test.each([['F32', [0x7f800000, 0xff800000, 0x7fc00001]], ['F16', [0x7c00, 0xfc00, 0x7e01]], ['BF16', [0x7f80, 0xff80, 0x7fc1]]] as const)('among values of %s are reported', (name, patterns) => {
+  test.each([
+    ['F32', [0x7f800000, 0xff800000, 0x7fc00001]],
+    ['F16', [0x7c00, 0xfc00, 0x7e01]],
+    ['BF16', [0x7f80, 0xff80, 0x7fc1]],
+  ] as const)('among values of %s are reported', (name, patterns) => {
     const type = types.find((t) => t.name === name)!
     for (const bits of patterns) {
       const bytes = fromHex(golden[name].bytes)

@@ -11,7 +11,13 @@ import { tinyContents } from '../../tiny/models.ts'
 
 const open = (bytes: Uint8Array) => openGguf([memoryFile(bytes)])
 const none: GgufContents = { metadata: [], tensors: [] }
-const tensor = (change: Partial<GgufContents['tensors'][0]> = {}): GgufContents['tensors'][0] => ({ name: 't', dims: [32, 2], type: 8, data: new Uint8Array(68), ...change })
+const tensor = (change: Partial<GgufContents['tensors'][0]> = {}): GgufContents['tensors'][0] => ({
+  name: 't',
+  dims: [32, 2],
+  type: 8,
+  data: new Uint8Array(68),
+  ...change,
+})
 
 /** The one sentence, which must not take long or much to say. */
 async function refusal(bytes: Uint8Array | RandomAccess[]): Promise<string> {
@@ -43,11 +49,43 @@ describe('a good file', () => {
   })
   test('has values of every type', async () => {
     const metadata: Entry[] = [
-      ['a', 'u8', 200], ['b', 'i8', -3], ['c', 'u16', 60000], ['d', 'i16', -300], ['e', 'u32', 4e9], ['f', 'i32', -5], ['g', 'f32', 0.1], ['h', 'bool', true], ['i', 'text', '\ufeffgrüße'],
-      ['j', 'u64', 7], ['k', 'i64', -7], ['l', 'f64', 0.1], ['m', 'u64', 2n ** 63n], ['n', 'bool[]', [true, false]], ['o', 'i8[]', [-1, 2]], ['p', 'text[]', ['', 'x']], ['q', 'i64[]', [-1n]], ['r', 'f32[]', [0.5]], ['s', 'u16[]', []],
+      ['a', 'u8', 200],
+      ['b', 'i8', -3],
+      ['c', 'u16', 60000],
+      ['d', 'i16', -300],
+      ['e', 'u32', 4e9],
+      ['f', 'i32', -5],
+      ['g', 'f32', 0.1],
+      ['h', 'bool', true],
+      ['i', 'text', '\ufeffgrüße'],
+      ['j', 'u64', 7],
+      ['k', 'i64', -7],
+      ['l', 'f64', 0.1],
+      ['m', 'u64', 2n ** 63n],
+      ['n', 'bool[]', [true, false]],
+      ['o', 'i8[]', [-1, 2]],
+      ['p', 'text[]', ['', 'x']],
+      ['q', 'i64[]', [-1n]],
+      ['r', 'f32[]', [0.5]],
+      ['s', 'u16[]', []],
     ]
     const read = await open(writeGguf({ metadata, tensors: [] }))
-    const expected = { a: 200, b: -3, c: 60000, d: -300, e: 4e9, f: -5, g: Math.fround(0.1), h: true, i: '\ufeffgrüße', j: 7, k: -7, l: 0.1, m: 2n ** 63n, n: [true, false] }
+    const expected = {
+      a: 200,
+      b: -3,
+      c: 60000,
+      d: -300,
+      e: 4e9,
+      f: -5,
+      g: Math.fround(0.1),
+      h: true,
+      i: '\ufeffgrüße',
+      j: 7,
+      k: -7,
+      l: 0.1,
+      m: 2n ** 63n,
+      n: [true, false],
+    }
     for (const [key, value] of Object.entries(expected)) expect(read.metadata.get(key), key).toEqual(value)
     expect(read.metadata.get('o')).toEqual(Int8Array.of(-1, 2))
     expect(read.metadata.get('p')).toEqual(['', 'x'])
@@ -81,17 +119,52 @@ describe('a hostile file is refused in one sentence:', () => {
     ['absurd key count', () => writeGguf({ ...none, keyCount: 2n ** 64n - 1n }), /metadata keys, at most 4096/],
     ['more tensors than are there', () => writeGguf({ ...none, tensorCount: 100 }), /ends too early: the number of dimensions of tensor/],
     ['more keys than are there', () => writeGguf({ ...none, keyCount: 3 }), /ends too early/],
-    ['endless key', () => first(writeGguf({ metadata: [['abc', 'u8', 1]], tensors: [] }), 24, 2n ** 62n), /name of metadata key 0 .*claims \d+ bytes, at most 256/],
-    ['endless text', () => first(writeGguf({ metadata: [['abc', 'text', 'x']], tensors: [] }), 24 + 8 + 3 + 4, 2n ** 40n), /"abc" .*claims 1099511627776 bytes, at most/],
-    ['text behind the end', () => first(writeGguf({ metadata: [['abc', 'text', 'x']], tensors: [] }), 24 + 8 + 3 + 4, 1000n), /ends too early: "abc" takes 1000 bytes/],
+    [
+      'endless key',
+      () => first(writeGguf({ metadata: [['abc', 'u8', 1]], tensors: [] }), 24, 2n ** 62n),
+      /name of metadata key 0 .*claims \d+ bytes, at most 256/,
+    ],
+    [
+      'endless text',
+      () => first(writeGguf({ metadata: [['abc', 'text', 'x']], tensors: [] }), 24 + 8 + 3 + 4, 2n ** 40n),
+      /"abc" .*claims 1099511627776 bytes, at most/,
+    ],
+    [
+      'text behind the end',
+      () => first(writeGguf({ metadata: [['abc', 'text', 'x']], tensors: [] }), 24 + 8 + 3 + 4, 1000n),
+      /ends too early: "abc" takes 1000 bytes/,
+    ],
     ['endless list', () => first(writeGguf({ metadata: [['abc', 'u8[]', [1]]], tensors: [] }), 24 + 8 + 3 + 8, 2n ** 40n), /entries of "abc", at most/],
-    ['list of numbers behind the end', () => first(writeGguf({ metadata: [['abc', 'u64[]', [1]]], tensors: [] }), 24 + 8 + 3 + 8, 1_000_000n), /ends too early: "abc" takes 8000000 bytes/],
-    ['list of texts behind the end', () => first(writeGguf({ metadata: [['abc', 'text[]', ['x']]], tensors: [] }), 24 + 8 + 3 + 8, 1_000_000n), /ends too early: "abc" takes 8000000 bytes/],
+    [
+      'list of numbers behind the end',
+      () => first(writeGguf({ metadata: [['abc', 'u64[]', [1]]], tensors: [] }), 24 + 8 + 3 + 8, 1_000_000n),
+      /ends too early: "abc" takes 8000000 bytes/,
+    ],
+    [
+      'list of texts behind the end',
+      () => first(writeGguf({ metadata: [['abc', 'text[]', ['x']]], tensors: [] }), 24 + 8 + 3 + 8, 1_000_000n),
+      /ends too early: "abc" takes 8000000 bytes/,
+    ],
     ['list of lists', () => writeGguf({ metadata: [['abc', 'u32[]', [9]]], tensors: [] }).map((b, i) => (i === 24 + 8 + 3 + 4 ? 9 : b)), /list of lists/],
     ['unknown value type', () => writeGguf({ metadata: [['abc', 'u8', 1]], tensors: [] }).map((b, i) => (i === 24 + 8 + 3 ? 13 : b)), /unknown type 13/],
-    ['flag that is neither', () => writeGguf({ metadata: [['abc', 'bool', true]], tensors: [] }).map((b, i) => (i === 24 + 8 + 3 + 4 ? 2 : b)), /"abc" is 2, expected 0 or 1/],
+    [
+      'flag that is neither',
+      () => writeGguf({ metadata: [['abc', 'bool', true]], tensors: [] }).map((b, i) => (i === 24 + 8 + 3 + 4 ? 2 : b)),
+      /"abc" is 2, expected 0 or 1/,
+    ],
     ['broken UTF-8', () => writeGguf({ metadata: [['abc', 'text', 'xy']], tensors: [] }).map((b, i) => (i === 24 + 8 + 3 + 4 + 8 ? 0xff : b)), /not UTF-8/],
-    ['key twice', () => writeGguf({ metadata: [['a', 'u8', 1], ['a', 'u8', 2]], tensors: [] }), /key "a" twice/],
+    [
+      'key twice',
+      () =>
+        writeGguf({
+          metadata: [
+            ['a', 'u8', 1],
+            ['a', 'u8', 2],
+          ],
+          tensors: [],
+        }),
+      /key "a" twice/,
+    ],
     ['alignment of no power of two', () => writeGguf({ metadata: [['general.alignment', 'u32', 48]], tensors: [] }), /general.alignment .*48/],
     ['alignment of 0', () => writeGguf({ metadata: [['general.alignment', 'u32', 0]], tensors: [] }), /general.alignment/],
     ['alignment in words', () => writeGguf({ metadata: [['general.alignment', 'text', 'no']], tensors: [] }), /general.alignment/],
@@ -100,9 +173,17 @@ describe('a hostile file is refused in one sentence:', () => {
     ['tensor of five dimensions', () => writeGguf({ metadata: [], tensors: [tensor({ dims: [32, 1, 1, 1, 1] })] }), /5 dimensions/],
     ['dimension 0', () => writeGguf({ metadata: [], tensors: [tensor({ dims: [32, 0] })] }), /dimension 1 of tensor "t" is 0/],
     ['absurd dimension', () => writeGguf({ metadata: [], tensors: [tensor({ dims: [32, 2 ** 40] })] }), /dimension 1/],
-    ['dimensions whose product is absurd', () => writeGguf({ metadata: [], tensors: [tensor({ dims: [2 ** 31, 2 ** 31, 2 ** 31, 2 ** 31] })] }), /more than tiny.gguf has room for/],
+    [
+      'dimensions whose product is absurd',
+      () => writeGguf({ metadata: [], tensors: [tensor({ dims: [2 ** 31, 2 ** 31, 2 ** 31, 2 ** 31] })] }),
+      /more than tiny.gguf has room for/,
+    ],
     ['unknown tensor type', () => writeGguf({ metadata: [], tensors: [tensor({ type: 77 })] }), /unknown type 77/],
-    ['known but unsupported tensor type', () => writeGguf({ metadata: [], tensors: [tensor({ type: 10 })] }), /stored as Q2_K, which cannot be imported; supported are F32/],
+    [
+      'known but unsupported tensor type',
+      () => writeGguf({ metadata: [], tensors: [tensor({ type: 10 })] }),
+      /stored as Q2_K, which cannot be imported; supported are F32/,
+    ],
     ['row that is no whole number of blocks', () => writeGguf({ metadata: [], tensors: [tensor({ dims: [33, 2] })] }), /rows of 33 values/],
     ['offset past the end', () => writeGguf({ metadata: [], tensors: [tensor({ offset: 2n ** 40n })] }), /starts at offset 1099511627776/],
     ['offset near 2^64', () => writeGguf({ metadata: [], tensors: [tensor({ offset: 2n ** 64n - 32n })] }), /starts at offset/],
@@ -117,7 +198,8 @@ describe('a hostile file is refused in one sentence:', () => {
 
   test('every truncation of a whole model', async () => {
     const bytes = writeGguf(tinyContents({ architecture: 'llama', format: 'Q4_0', layers: 1 }))
-    for (let length = 0; length < bytes.length - 32; length += length < 600 ? 1 : 997) expect(await refusal(bytes.subarray(0, length))).toMatch(/ends|no GGUF|has only|starts at offset|room for/)
+    for (let length = 0; length < bytes.length - 32; length += length < 600 ? 1 : 997)
+      expect(await refusal(bytes.subarray(0, length))).toMatch(/ends|no GGUF|has only|starts at offset|room for/)
   })
   test('metadata without end do not fill the memory', async () => {
     // A file that claims to be 1 TiB of text lists.
@@ -148,7 +230,10 @@ describe('a split file', () => {
 
   test('is put together in any order of its parts', async () => {
     const whole = await open(writeGguf(contents))
-    for (const order of [[0, 1, 2], [2, 0, 1]]) {
+    for (const order of [
+      [0, 1, 2],
+      [2, 0, 1],
+    ]) {
       const read = await openGguf(order.map((i) => files[i]))
       expect([...read.tensors.keys()]).toEqual([...whole.tensors.keys()])
       expect(read.files.map((file) => file.name)).toEqual(parts.map((part) => part.name))
@@ -158,10 +243,18 @@ describe('a split file', () => {
     ['a missing part', () => [files[0], files[2]], /one of 3 parts, but 2 files were given/],
     ['a single part', () => [files[0]], /one of 3 parts, but 1 file was given/],
     ['a doubled part', () => [files[0], files[1], files[1]], /both say they are part 2 of 3/],
-    ['a part under another part’s name', () => [files[0], memoryFile(parts[1].bytes, parts[2].name), memoryFile(parts[2].bytes, 'x.gguf')], /says inside that it is part 2 of 3/],
+    [
+      'a part under another part’s name',
+      () => [files[0], memoryFile(parts[1].bytes, parts[2].name), memoryFile(parts[2].bytes, 'x.gguf')],
+      /says inside that it is part 2 of 3/,
+    ],
     ['a whole file among them', () => [memoryFile(writeGguf(contents)), files[1], files[2]], /one of 1 parts, but 3 files/],
     ['no file', () => [], /no file/],
-    ['a tensor in two parts', () => splitGguf({ ...contents, tensors: [...contents.tensors, contents.tensors[0]] }, 3).map((p) => memoryFile(p.bytes, p.name)), /a second time/],
+    [
+      'a tensor in two parts',
+      () => splitGguf({ ...contents, tensors: [...contents.tensors, contents.tensors[0]] }, 3).map((p) => memoryFile(p.bytes, p.name)),
+      /a second time/,
+    ],
   ] as const)('with %s is refused', async (_name, make, message) => {
     expect(await refusal([...make()])).toMatch(message)
   })

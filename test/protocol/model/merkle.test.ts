@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { fromHex, hashTagged, hex, sha256, sha256Stream } from '../../../protocol/hash.ts'
 import { random } from '../../../protocol/engine/specimen.ts'
+import { fromHex, hashTagged, hex, sha256, sha256Stream } from '../../../protocol/hash.ts'
 import { type Tensor, tensorBytes } from '../../../protocol/model/manifest.ts'
 import { depthOf, emptyRoot, foldProof, hashNode, proofOf, treeTop } from '../../../protocol/model/merkle.ts'
 import { slotsOf, tensorRoot, tileOf, verifyTile } from '../../../protocol/model/tiles.ts'
@@ -18,14 +18,20 @@ function naive(leaves: Uint8Array[]): Uint8Array {
 
 describe('hashes', () => {
   test('H is SHA-256 over the length of the name, the name and the parts', () => {
-    const expected = createHash('sha256').update(Buffer.concat([Buffer.from([8]), Buffer.from('mw/tok/1'), Buffer.from([1, 2, 3])])).digest('hex')
+    const expected = createHash('sha256')
+      .update(Buffer.concat([Buffer.from([8]), Buffer.from('mw/tok/1'), Buffer.from([1, 2, 3])]))
+      .digest('hex')
     expect(hex(hashTagged('tok', Uint8Array.of(1), Uint8Array.of(2, 3)))).toBe(expected)
   })
   test('in pieces equal at once', () => {
     const stream = sha256Stream()
     stream.update(Uint8Array.of(1, 2))
     stream.update(Uint8Array.of(3))
-    expect(hex(stream.digest())).toBe(createHash('sha256').update(Uint8Array.of(1, 2, 3)).digest('hex'))
+    expect(hex(stream.digest())).toBe(
+      createHash('sha256')
+        .update(Uint8Array.of(1, 2, 3))
+        .digest('hex'),
+    )
   })
   test('hexadecimal goes both ways and refuses the rest', () => {
     expect(hex(fromHex('00ff7A'))).toBe('00ff7a')
@@ -66,7 +72,17 @@ describe('tiles', () => {
     return { tensor: { ...shape, root: tensorRoot({ ...shape }, bytes) }, bytes }
   }
 
-  test.each([['w8', 5, 64], ['w4', 19, 64], ['w8', 3, 8224], ['w4', 2, 16416], ['v32', 130, 1], ['v32', 64, 1], ['v32', 1, 1]] as const)('of %s %d × %d prove themselves, and nothing else does', (format, rows, columns) => {
+  test.each([
+    ['w8', 5, 64],
+    ['w4', 19, 64],
+    ['w8', 3, 8224],
+    ['g8', 19, 64],
+    ['g8', 2, 8224],
+    ['w4', 2, 16416],
+    ['v32', 130, 1],
+    ['v32', 64, 1],
+    ['v32', 1, 1],
+  ] as const)('of %s %d × %d prove themselves, and nothing else does', (format, rows, columns) => {
     const { tensor: t, bytes } = tensor(format, rows, columns)
     for (let slot = 0; slot < slotsOf(t); slot++) {
       const tile = tileOf(t, bytes, slot)
