@@ -19,14 +19,14 @@ const common = [
   '--maximumMemory',
   '65536',
   '--memoryBase',
-  '65536',
+  '8192',
 ]
 const variants = [
   { file: 'build/engine.wasm', flags: ['--enable', 'simd,threads', '--sharedMemory', '--initialMemory', '2'] },
   { file: 'build/engine-single.wasm', flags: ['--enable', 'simd', '--disable', 'threads', '--initialMemory', '2'] },
 ]
 for (const { file, flags } of variants) {
-  const { error, stderr } = await asc.main([...common, ...flags, '--outFile', file, '--textFile', file.replace('.wasm', '.wat')])
+  const { error, stderr } = await asc.main([...common, ...flags, '--outFile', file])
   process.stderr.write(stderr.toString())
   if (error) {
     console.error(`${file}: ${error.message}`)

@@ -47,7 +47,14 @@ export function noiseKey(seed: number, jobId: Uint8Array = new Uint8Array(32)): 
 
 /** H("input", modelId, sampler64, seed32, maxTokens u32, stop count u32, stop ids u32, prompt count u32, prompt u32). */
 export function inputHash(q: Question): Uint8Array {
-  return hashTagged('input', fromHex(q.modelId), encodeSampler(q.sampler), encodeSeed(q.seed), u32s([q.maxTokens, q.stopIds.length, ...q.stopIds, q.prompt.length]), u32s(q.prompt))
+  return hashTagged(
+    'input',
+    fromHex(q.modelId),
+    encodeSampler(q.sampler),
+    encodeSeed(q.seed),
+    u32s([q.maxTokens, q.stopIds.length, ...q.stopIds, q.prompt.length]),
+    u32s(q.prompt),
+  )
 }
 
 const stopCodes: Record<Stop, number> = { eos: 1, length: 2, context: 3 }

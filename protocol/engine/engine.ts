@@ -1,4 +1,3 @@
-// (HELPERS: spec changed 12:57, read /work/main/NOTICE-HELPERS.md)
 // The one interface the three engines share. Cutting a model into segments, a prompt into batches or a batch into rows changes no byte of any result.
 import type { Manifest } from '../model/manifest.ts'
 

@@ -1,6 +1,6 @@
 // From a prompt to tokens, over any engine: prefill in batches, then one row a token. No clock here: hosts time what they see.
 import { type EngineError, EngineError as Refused, type Row, type SegmentEngine, type Want } from './engine.ts'
-import { type NoiseKey, type Sampler, checkSampler, sample } from './sampler.ts'
+import { checkSampler, type NoiseKey, type Sampler, sample } from './sampler.ts'
 
 export interface Request {
   /** Token ids, BOS included where the model wants one. */
@@ -17,10 +17,7 @@ export interface Request {
 /** `eos`: the last token is a stop id; `length`: maxTokens made; `context`: the model's context is full. */
 export type Stop = 'eos' | 'length' | 'context'
 
-export type Progress =
-  | { kind: 'prefill'; done: number; total: number }
-  | { kind: 'token'; token: number }
-  | { kind: 'stop'; stop: Stop }
+export type Progress = { kind: 'prefill'; done: number; total: number } | { kind: 'token'; token: number } | { kind: 'stop'; stop: Stop }
 
 /**
  * One conversation on one engine: keeps what is cached and re-uses the common prefix of the next prompt.
@@ -53,7 +50,8 @@ export class Session {
     const { context } = this.engine.manifest.core
     checkSampler(sampler)
     if (prompt.length === 0) throw new Refused('the prompt holds no tokens')
-    if (prompt.length >= context) throw new Refused(`the prompt has ${prompt.length} tokens, the model's context holds ${context} (one must be left for the answer)`)
+    if (prompt.length >= context)
+      throw new Refused(`the prompt has ${prompt.length} tokens, the model's context holds ${context} (one must be left for the answer)`)
     if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new Refused(`maxTokens is ${maxTokens}, must be a positive integer`)
 
     let common = 0

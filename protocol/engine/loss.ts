@@ -1,8 +1,8 @@
 // The exact loss of a text: log-sum-exp in integers, so that every device computes the same number and a model update can be accepted or refused by it.
-import { log2Q28 } from './logarithm.ts'
-import { exp31 } from './logarithm.ts'
-import { power } from './integer.ts'
+
 import { EngineError, type SegmentEngine } from './engine.ts'
+import { power } from './integer.ts'
+import { exp31, log2Q28 } from './logarithm.ts'
 import { argmax } from './sampler.ts'
 
 /** Fractional bits of a loss, in nats. */
@@ -28,10 +28,17 @@ export interface Loss {
  * Consecutive windows of `context` tokens, a last partial one dropped; every token of a window but its first is scored. `bos` stands before each window for models whose tokenizer adds one.
  * Yields the running sum after each window. Throws EngineError when the text is shorter than one window or the window does not fit the model.
  */
-export async function* evaluate(engine: SegmentEngine, ids: readonly number[], context: number, bos: number | null, signal?: AbortSignal): AsyncGenerator<Loss> {
+export async function* evaluate(
+  engine: SegmentEngine,
+  ids: readonly number[],
+  context: number,
+  bos: number | null,
+  signal?: AbortSignal,
+): AsyncGenerator<Loss> {
   const lead = bos === null ? [] : [bos]
   if (!(Number.isInteger(context) && context >= 2)) throw new EngineError(`a window of ${context} tokens is too short, at least 2 are needed`)
-  if (context + lead.length > engine.manifest.core.context) throw new EngineError(`a window of ${context} tokens does not fit the model's context of ${engine.manifest.core.context}`)
+  if (context + lead.length > engine.manifest.core.context)
+    throw new EngineError(`a window of ${context} tokens does not fit the model's context of ${engine.manifest.core.context}`)
   if (ids.length < context) throw new EngineError(`the text has ${ids.length} tokens, fewer than one window of ${context}`)
   const loss: Loss = { tokens: 0, lossFixed: 0 }
   // Logits of a whole batch are held at once: 32 rows of a 262,144-token vocabulary are 32 MiB.
@@ -43,7 +50,10 @@ export async function* evaluate(engine: SegmentEngine, ids: readonly number[], c
       signal?.throwIfAborted()
       const rows = tokens.slice(at, at + batch).map((token, i) => ({ sequence: 0, position: at + i, token }))
       const scored = rows.map(({ position }) => position >= lead.length && position + 1 < tokens.length)
-      const { logits } = await engine.run(rows, scored.map((s) => (s ? 'logits' : 'nothing')))
+      const { logits } = await engine.run(
+        rows,
+        scored.map((s) => (s ? 'logits' : 'nothing')),
+      )
       for (const [i, row] of logits.entries()) {
         if (!row) continue
         loss.lossFixed += lossOf(row, tokens[at + i + 1])

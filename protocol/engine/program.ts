@@ -1,4 +1,3 @@
-// (HELPERS: spec changed 12:57, read /work/main/NOTICE-HELPERS.md)
 // A program is data: the list of steps a model runs, the same for the three engines, for segments, for traces and for disputes.
 // Adding an architecture is adding a branch here. Ops and vectors are those of protocol/README.md sections 3 and 4.
 import type { Core, Manifest, Tensor } from '../model/manifest.ts'
@@ -101,7 +100,16 @@ export function programOf(manifest: Manifest): Program {
   const { hidden, ffn, heads, kvHeads, headDim, residualBits, hiddenBits } = core
   const gemma = core.architecture === 'gemma3'
   const norm = (label: string, from: Vector, to: Vector, weight: Tensor, heads: number, length: number, inBits: number, outBits = vectorBits): Step => ({
-    label, op: 'rmsnorm', from, to, weight, heads, length, inBits, outBits, ...epsilonOf(core.epsBits, length, inBits),
+    label,
+    op: 'rmsnorm',
+    from,
+    to,
+    weight,
+    heads,
+    length,
+    inBits,
+    outBits,
+    ...epsilonOf(core.epsBits, length, inBits),
   })
   const { am, ae } = scoreScale(core.attentionScaleOf)
 

@@ -53,7 +53,10 @@ class ReferenceEngine implements SegmentEngine {
     while (this.states.length < rows.length) this.states.push(new RowState(core))
     for (const id of after.keys()) {
       if (!this.sequences.has(id)) {
-        this.sequences.set(id, { length: 0, layers: Array.from({ length: this.segment.to - this.segment.from }, () => new LayerCache(core.kvHeads, core.headDim)) })
+        this.sequences.set(id, {
+          length: 0,
+          layers: Array.from({ length: this.segment.to - this.segment.from }, () => new LayerCache(core.kvHeads, core.headDim)),
+        })
       }
     }
     if (boundary) rows.forEach((_, i) => this.states[i].vectors.residual.set(boundary.subarray(i * core.hidden, (i + 1) * core.hidden)))
@@ -72,7 +75,13 @@ class ReferenceEngine implements SegmentEngine {
     if (this.segment.from === 0) for (const step of this.program.embed) each(step, null, all)
     for (let l = this.segment.from; l < this.segment.to; l++) for (const step of this.program.layers[l]) each(step, l, all)
     const tail = this.segment.to === core.layers
-    if (tail) for (const step of this.program.tail) each(step, null, all.filter((i) => wants[i] === 'logits'))
+    if (tail)
+      for (const step of this.program.tail)
+        each(
+          step,
+          null,
+          all.filter((i) => wants[i] === 'logits'),
+        )
 
     for (const [id, length] of after) this.sequences.get(id)!.length = length
     if (tail) return { boundary: null, logits: wants.map((want, i) => (want === 'logits' ? this.states[i].vectors.logits : null)) }

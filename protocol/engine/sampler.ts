@@ -29,7 +29,8 @@ export class SamplerError extends Error {
 /** Throws SamplerError naming the field and its range. */
 export function checkSampler(s: Sampler): void {
   const within = (name: keyof Sampler, low: number, high: number): void => {
-    if (!(Number.isInteger(s[name]) && s[name] >= low && s[name] <= high)) throw new SamplerError(`${name} is ${s[name]}, must be an integer from ${low} to ${high}`)
+    if (!(Number.isInteger(s[name]) && s[name] >= low && s[name] <= high))
+      throw new SamplerError(`${name} is ${s[name]}, must be an integer from ${low} to ${high}`)
   }
   within('temperature', 0, 6553600)
   if (s.temperature > 0) within('temperature', 655, 6553600)
@@ -177,7 +178,11 @@ export function sample(logits: Int32Array, s: Sampler, key: NoiseKey, position: 
 export function samplerOf(decimal: { temperature: number; topK: number; topP: number; minP: number; repeatPenalty: number; repeatWindow?: number }): Sampler {
   const q16 = (v: number): number => Math.round(v * 65536)
   const s: Sampler = {
-    temperature: q16(decimal.temperature), topK: decimal.topK, topP: q16(decimal.topP), minP: q16(decimal.minP), repeatPenalty: q16(decimal.repeatPenalty),
+    temperature: q16(decimal.temperature),
+    topK: decimal.topK,
+    topP: q16(decimal.topP),
+    minP: q16(decimal.minP),
+    repeatPenalty: q16(decimal.repeatPenalty),
     repeatWindow: decimal.repeatWindow ?? 64,
   }
   checkSampler(s)

@@ -28,7 +28,13 @@ export function shardsOf(manifest: Manifest, segment: Segment): number[] {
  * Throws EngineError for an empty or too large batch, a position out of order, a token outside the vocabulary, a context overrun, a boundary of the wrong size.
  */
 export function checkRun(
-  manifest: Manifest, segment: Segment, rowsMax: number, lengths: ReadonlyMap<number, number>, rows: Row[], wants: Want[], boundary: Int32Array | undefined,
+  manifest: Manifest,
+  segment: Segment,
+  rowsMax: number,
+  lengths: ReadonlyMap<number, number>,
+  rows: Row[],
+  wants: Want[],
+  boundary: Int32Array | undefined,
 ): Map<number, number> {
   const { core } = manifest
   if (rows.length < 1 || rows.length > rowsMax) throw new EngineError(`a batch holds 1 to ${rowsMax} rows, not ${rows.length}`)
@@ -38,7 +44,8 @@ export function checkRun(
     const expected = after.get(sequence) ?? lengths.get(sequence) ?? 0
     if (position !== expected) throw new EngineError(`sequence ${sequence} continues at position ${expected}, not ${position}`)
     if (position >= core.context) throw new EngineError(`position ${position} is beyond the model's context of ${core.context} tokens`)
-    if (segment.from === 0 && !(Number.isInteger(token) && token >= 0 && token < core.vocab)) throw new EngineError(`token ${token} is outside the vocabulary of ${core.vocab}`)
+    if (segment.from === 0 && !(Number.isInteger(token) && token >= 0 && token < core.vocab))
+      throw new EngineError(`token ${token} is outside the vocabulary of ${core.vocab}`)
     after.set(sequence, position + 1)
   }
   if (segment.from > 0 && boundary?.length !== rows.length * core.hidden) {

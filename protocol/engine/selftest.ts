@@ -1,7 +1,8 @@
 // The device self-test: before a device answers, earns or signs, its engine runs specimen models whose logits are known (golden, made by
 // test/vectors/make-selftest.ts with the reference). A device that fails is told where and stays idle.
-import type { Architecture, ModelSource } from '../model/manifest.ts'
+
 import { hex, sha256 } from '../hash.ts'
+import type { Architecture, ModelSource } from '../model/manifest.ts'
 import type { Row, SegmentEngine, StepValues } from './engine.ts'
 import { createReferenceEngine } from './reference.ts'
 import { specimenCore, specimenPackage } from './specimen.ts'
@@ -20,7 +21,8 @@ const golden: Record<Architecture, string> = {
 
 export const selfTestSource = (architecture: Architecture): ModelSource => specimenPackage(specimenCore(architecture), 20_26)
 
-const rowsOf = (from: number, count: number): Row[] => Array.from({ length: count }, (_, i) => ({ sequence: 0, position: from + i, token: ((from + i) * 137 + 11) % 301 }))
+const rowsOf = (from: number, count: number): Row[] =>
+  Array.from({ length: count }, (_, i) => ({ sequence: 0, position: from + i, token: ((from + i) * 137 + 11) % 301 }))
 
 /** Prefill in one batch, then single rows, as people use it: SHA-256 over the logits. */
 export async function selfTestHash(engine: SegmentEngine): Promise<string> {
@@ -32,7 +34,14 @@ export async function selfTestHash(engine: SegmentEngine): Promise<string> {
     for (const row of logits) for (const v of row!) view.setInt32(at++ * 4, v, true)
   }
   const prompt = rowsOf(0, promptTokens)
-  keep((await engine.run(prompt, prompt.map(() => 'logits'))).logits)
+  keep(
+    (
+      await engine.run(
+        prompt,
+        prompt.map(() => 'logits'),
+      )
+    ).logits,
+  )
   for (let i = 0; i < answerTokens; i++) keep((await engine.run(rowsOf(promptTokens + i, 1), ['logits'])).logits)
   return hex(sha256(all))
 }
@@ -46,7 +55,12 @@ export interface SelfTest {
 async function traceOf(engine: SegmentEngine): Promise<StepValues[]> {
   const steps: StepValues[] = []
   const rows = rowsOf(0, promptTokens)
-  await engine.run(rows, rows.map(() => 'logits'), undefined, (s) => steps.push({ label: s.label, values: Array.from(s.values) }))
+  await engine.run(
+    rows,
+    rows.map(() => 'logits'),
+    undefined,
+    (s) => steps.push({ label: s.label, values: Array.from(s.values) }),
+  )
   return steps
 }
 

@@ -24,9 +24,28 @@ export function specimenCore(architecture: Architecture, change: Partial<Core> =
   const headDim = change.headDim ?? 32
   const gemma = architecture === 'gemma3'
   return {
-    version: 1, name: `specimen-${architecture}`, architecture, licence: 'Apache-2.0', hidden: 96, ffn: 160, layers: gemma ? 7 : 3, heads: 6, kvHeads: 2, headDim, vocab: 301, context: 512,
-    epsBits: gemma ? f32.tenMillionths : f32.hundredThousandths, attentionScaleOf: headDim, ropeGlobal: ropeFrequencies(gemma ? f32.million : f32.tenThousand, headDim, null), ropeLocal: gemma ? ropeFrequencies(f32.tenThousand, headDim, null) : null,
-    slidingWindow: gemma ? 20 : 0, slidingPattern: gemma ? 6 : 1, residualBits: gemma ? 8 : 12, hiddenBits: gemma ? 12 : 16, tied: architecture !== 'qwen2', ...change,
+    version: 1,
+    name: `specimen-${architecture}`,
+    architecture,
+    licence: 'Apache-2.0',
+    hidden: 96,
+    ffn: 160,
+    layers: gemma ? 7 : 3,
+    heads: 6,
+    kvHeads: 2,
+    headDim,
+    vocab: 301,
+    context: 512,
+    epsBits: gemma ? f32.tenMillionths : f32.hundredThousandths,
+    attentionScaleOf: headDim,
+    ropeGlobal: ropeFrequencies(gemma ? f32.million : f32.tenThousand, headDim, null),
+    ropeLocal: gemma ? ropeFrequencies(f32.tenThousand, headDim, null) : null,
+    slidingWindow: gemma ? 20 : 0,
+    slidingPattern: gemma ? 6 : 1,
+    residualBits: gemma ? 8 : 12,
+    hiddenBits: gemma ? 12 : 16,
+    tied: architecture !== 'qwen2',
+    ...change,
   }
 }
 
@@ -35,7 +54,8 @@ function fill(bytes: Uint8Array, tensor: Tensor, next: () => number, wild: boole
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (tensor.format === 'v32') {
     const bias = tensor.bits === 16
-    for (let i = 0; i < tensor.rows; i++) view.setInt32(i * 4, bias ? (next() % 65536) - 32768 : (1 << 21) + (next() % (1 << 22)) * (next() % 8 === 0 ? -1 : 1), true)
+    for (let i = 0; i < tensor.rows; i++)
+      view.setInt32(i * 4, bias ? (next() % 65536) - 32768 : (1 << 21) + (next() % (1 << 22)) * (next() % 8 === 0 ? -1 : 1), true)
     return
   }
   for (let i = 0; i < bytes.length; i++) bytes[i] = next() >>> 24
@@ -45,7 +65,8 @@ function fill(bytes: Uint8Array, tensor: Tensor, next: () => number, wild: boole
   if (tensor.format === 'w8') {
     for (let i = 0; i < words; i++) if (bytes[i] === 128) bytes[i] = 0
     // weights about ±1/√K: 127 · 2^16 · 2^-shift
-    for (let n = 0; n < padded; n++) view.setUint32(words + n * 4, n < tensor.rows ? (32768 + (next() % 32768)) | ((25 + (tensor.columns > 128 ? 1 : 0)) << 16) : 0, true)
+    for (let n = 0; n < padded; n++)
+      view.setUint32(words + n * 4, n < tensor.rows ? (32768 + (next() % 32768)) | ((25 + (tensor.columns > 128 ? 1 : 0)) << 16) : 0, true)
   } else if (tensor.format === 'g8') {
     for (let at = 0; at < words; at += 544) {
       for (let i = 0; i < 512; i++) if (bytes[at + i] === 128) bytes[at + i] = 0
@@ -62,7 +83,12 @@ function fill(bytes: Uint8Array, tensor: Tensor, next: () => number, wild: boole
 }
 
 /** A model held in memory. `format` of matrices by name; default: all three (embed and head g8, wo w8, the rest w4). */
-export function specimenPackage(core: Core, seed = 1, format: (name: string) => TensorFormat = (name) => (name === 'embed' || name === 'head' ? 'g8' : name.endsWith('.wo') ? 'w8' : 'w4'), wild = false): ModelSource {
+export function specimenPackage(
+  core: Core,
+  seed = 1,
+  format: (name: string) => TensorFormat = (name) => (name === 'embed' || name === 'head' ? 'g8' : name.endsWith('.wo') ? 'w8' : 'w4'),
+  wild = false,
+): ModelSource {
   const next = random(seed)
   const names = ['embed', ...Array.from({ length: core.layers }, (_, l) => `layer-${l}`), 'head', 'tokenizer']
   const shardOf = (name: string): number => (name === 'embed' ? 0 : name.startsWith('layers.') ? 1 + Number(name.split('.')[1]) : core.layers + 1)

@@ -64,8 +64,18 @@ export class RowState {
     this.core = core
     const of = (v: Vector) => new Int32Array(vectorLength(core, v))
     this.vectors = {
-      residual: of('residual'), delta: of('delta'), branch: of('branch'), normed: of('normed'), q: of('q'), k: of('k'), v: of('v'),
-      attention: of('attention'), gate: of('gate'), up: of('up'), hidden: of('hidden'), logits: of('logits'),
+      residual: of('residual'),
+      delta: of('delta'),
+      branch: of('branch'),
+      normed: of('normed'),
+      q: of('q'),
+      k: of('k'),
+      v: of('v'),
+      attention: of('attention'),
+      gate: of('gate'),
+      up: of('up'),
+      hidden: of('hidden'),
+      logits: of('logits'),
     }
     this.act = new Int16Array(Math.max(core.hidden, core.ffn, core.heads * core.headDim))
     this.q = newQueryRecords(core.heads, core.headDim)
@@ -167,7 +177,11 @@ export function valuesOf(step: Step, state: RowState): number[] {
     case 'record_k':
     case 'record_v': {
       const { values, mantissas, exponents, groups } = step.op === 'record_k' ? state.k : state.v
-      const head = (h: number): number[] => [...values.subarray(h * headDim, (h + 1) * headDim), ...mantissas.subarray(h * groups, (h + 1) * groups), exponents[h]]
+      const head = (h: number): number[] => [
+        ...values.subarray(h * headDim, (h + 1) * headDim),
+        ...mantissas.subarray(h * groups, (h + 1) * groups),
+        exponents[h],
+      ]
       return Array.from({ length: step.heads }, (_, h) => head(h)).flat()
     }
     case 'score':

@@ -1,7 +1,7 @@
 // Ops score, weigh, mix: one query head against the cached positions it sees. Mirror of attention.ts.
 // Positions are handled from `base` = the first visible one rounded down to 16; slots that are not visible get weight 0, whatever bytes lie in them.
 // A page holds 64 positions; the layout of a block is told in record.as.ts. headDim is a multiple of 32.
-import { bitlen32, convertHigh, exact2, exp2neg8, maxLanes, satRound4, sumLanes } from './integer.as'
+import { bitlen32, constant, convertHigh, exact2, exp2neg8, halfF64, k1023, k32768, maxLanes, satRound4, sumLanes } from './integer.as'
 import { keyExponents, keyMantissas, valueExponents, valueMantissas } from './record.as'
 
 // @ts-ignore: decorator
@@ -17,11 +17,11 @@ import { keyExponents, keyMantissas, valueExponents, valueMantissas } from './re
 /** Four products x·2^n of doubles for four i32 n, |n| < 1000; lanes 0 and 1. */
 // @ts-ignore: decorator
 @inline function exact2Low(n: v128): v128 {
-  return i64x2.shl(i64x2.extend_low_i32x4_s(i32x4.add(n, i32x4.splat(1023))), 52)
+  return i64x2.shl(i64x2.extend_low_i32x4_s(i32x4.add(n, constant(k1023))), 52)
 }
 // @ts-ignore: decorator
 @inline function exact2High(n: v128): v128 {
-  return i64x2.shl(i64x2.extend_high_i32x4_s(i32x4.add(n, i32x4.splat(1023))), 52)
+  return i64x2.shl(i64x2.extend_high_i32x4_s(i32x4.add(n, constant(k1023))), 52)
 }
 
 // Adds dot·m of a key group, four positions: exact in doubles, the whole sum stays below 2^45.
@@ -37,7 +37,7 @@ import { keyExponents, keyMantissas, valueExponents, valueMantissas } from './re
 /** m = (mantissa·Am + 2^15) >> 16 of four positions. */
 // @ts-ignore: decorator
 @inline function scaleOf(mantissas: usize, am: v128): v128 {
-  return i32x4.shr_u(i32x4.add(i32x4.mul(v128.load16x4_u(mantissas), am), i32x4.splat(32768)), 16)
+  return i32x4.shr_u(i32x4.add(i32x4.mul(v128.load16x4_u(mantissas), am), constant(k32768)), 16)
 }
 
 /** t = sat32(rshift(S, s + kExponent)) of four positions. */
@@ -153,7 +153,7 @@ function largest(w: usize, base: i32, last: i32, table: usize, offset: usize, he
 /** w becomes p = min(32767, rshift(P, vExponent + B − 15)), in place; P < 2^31, so the double is exact, and from a shift of 32 on it is below 1/2. */
 function portions(w: usize, base: i32, last: i32, table: usize, offset: usize, headDim: i32, most: i32): void {
   const s = i32x4.splat(15 - most)
-  const half = f64x2.splat(0.5)
+  const half = constant(halfF64)
   let from = w
   for (let j = base; j <= last; j += 16) {
     const at = block(table, j, offset) + (<usize>(j & 63) << 1)

@@ -17,29 +17,26 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let x0 = groupSums(sums[start]); let x1 = groupSums(sums[start + 1u]); let x2 = groupSums(sums[start + 2u]); let x3 = groupSums(sums[start + 3u]);
     var s0 = startGroup(x0.x, x0.y); var s1 = startGroup(x1.x, x1.y); var s2 = startGroup(x2.x, x2.y); var s3 = startGroup(x3.x, x3.y);
     for (var b = 0u; b < 4u; b++) {
-      let w = weights[at + r + b * 4u];
+      let w = weightsAt(at + b * 4u, r);
       let x = (g * 4u + b) * stride + token;
       s0 = addNibbles(s0, w, act[x]);
       s1 = addNibbles(s1, w, act[x + 1u]);
       s2 = addNibbles(s2, w, act[x + 2u]);
       s3 = addNibbles(s3, w, act[x + 3u]);
     }
-    let dv = weights[at + 16u + (r >> 1u)];
-    let mv = weights[at + 18u + (r >> 1u)];
-    let odd = (r & 1u) == 1u;
-    let d = select(dv.xy, dv.zw, odd);
-    let m = select(mv.xy, mv.zw, odd);
+    let d = scalesAt(at + 16u, r);
+    let m = scalesAt(at + 18u, r);
     t0 = addGroup(t0, endGroup(s0), d, m, x0.x, x0.y);
     t1 = addGroup(t1, endGroup(s1), d, m, x1.x, x1.y);
     t2 = addGroup(t2, endGroup(s2), d, m, x2.x, x2.y);
     t3 = addGroup(t3, endGroup(s3), d, m, x3.x, x3.y);
   }
   if (!mine) { return; }
-  let word = words[params.wordAt4 + lane];
+  let word = wordsAt(params.wordAt4 + lane);
   let e = sums[token >> 2u];
   let out = params.outAt4 + lane + token * params.outStride4;
-  y[out] = round4(t0, word, e.x);
-  y[out + params.outStride4] = round4(t1, word, e.y);
-  y[out + params.outStride4 * 2u] = round4(t2, word, e.z);
-  y[out + params.outStride4 * 3u] = round4(t3, word, e.w);
+  store(out, r, round4(t0, word, e.x));
+  store(out + params.outStride4, r, round4(t1, word, e.y));
+  store(out + params.outStride4 * 2u, r, round4(t2, word, e.z));
+  store(out + params.outStride4 * 3u, r, round4(t3, word, e.w));
 }

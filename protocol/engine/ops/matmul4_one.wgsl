@@ -17,14 +17,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let at = base + g * 20u;
     let x = groupSums(sums[params.sumsAt + g]);
     var s = startGroup(x.x, x.y);
-    s = addNibbles(s, weights[at + r], act[g * 4u]);
-    s = addNibbles(s, weights[at + r + 4u], act[g * 4u + 1u]);
-    s = addNibbles(s, weights[at + r + 8u], act[g * 4u + 2u]);
-    s = addNibbles(s, weights[at + r + 12u], act[g * 4u + 3u]);
-    let d = weights[at + 16u + (r >> 1u)];
-    let m = weights[at + 18u + (r >> 1u)];
-    let odd = (r & 1u) == 1u;
-    total = addGroup(total, endGroup(s), select(d.xy, d.zw, odd), select(m.xy, m.zw, odd), x.x, x.y);
+    s = addNibbles(s, weightsAt(at, r), act[g * 4u]);
+    s = addNibbles(s, weightsAt(at + 4u, r), act[g * 4u + 1u]);
+    s = addNibbles(s, weightsAt(at + 8u, r), act[g * 4u + 2u]);
+    s = addNibbles(s, weightsAt(at + 12u, r), act[g * 4u + 3u]);
+    total = addGroup(total, endGroup(s), scalesAt(at + 16u, r), scalesAt(at + 18u, r), x.x, x.y);
   }
   if (SPLIT > 1u) {
     let at = local.y * LANES + local.x;
@@ -37,5 +34,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
       total = Total(total.top + partTop[start], total.a + partA[start], total.b + partB[start]);
     }
   }
-  if (local.y == 0u && panel < params.panels) { y[params.outAt4 + lane] = round4(total, words[params.wordAt4 + lane], sums[0].x); }
+  if (local.y == 0u && panel < params.panels) { store(params.outAt4 + lane, r, round4(total, wordsAt(params.wordAt4 + lane), sums[0].x)); }
 }

@@ -15,27 +15,26 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let at = base + g * 34u;
     var s0 = Sums(vec4<i32>(), vec4<i32>()); var s1 = s0; var s2 = s0; var s3 = s0;
     for (var b = 0u; b < 4u; b++) {
-      let u = weights[at + r + b * 8u];
-      let v = weights[at + r + b * 8u + 4u];
+      let u = weightsAt(at + b * 8u, r);
+      let v = weightsAt(at + b * 8u + 4u, r);
       let x = (g * 4u + b) * stride + token;
       s0 = addBytes(s0, u, v, act[x]);
       s1 = addBytes(s1, u, v, act[x + 1u]);
       s2 = addBytes(s2, u, v, act[x + 2u]);
       s3 = addBytes(s3, u, v, act[x + 3u]);
     }
-    let dv = weights[at + 32u + (r >> 1u)];
-    let d = select(dv.xy, dv.zw, (r & 1u) == 1u);
+    let d = scalesAt(at + 32u, r);
     t0 = addGroup8(t0, endGroup(s0), d);
     t1 = addGroup8(t1, endGroup(s1), d);
     t2 = addGroup8(t2, endGroup(s2), d);
     t3 = addGroup8(t3, endGroup(s3), d);
   }
   if (!mine) { return; }
-  let word = words[params.wordAt4 + lane];
+  let word = wordsAt(params.wordAt4 + lane);
   let e = sums[token >> 2u];
   let out = params.outAt4 + lane + token * params.outStride4;
-  y[out] = round4(t0, word, e.x);
-  y[out + params.outStride4] = round4(t1, word, e.y);
-  y[out + params.outStride4 * 2u] = round4(t2, word, e.z);
-  y[out + params.outStride4 * 3u] = round4(t3, word, e.w);
+  store(out, r, round4(t0, word, e.x));
+  store(out + params.outStride4, r, round4(t1, word, e.y));
+  store(out + params.outStride4 * 2u, r, round4(t2, word, e.z));
+  store(out + params.outStride4 * 3u, r, round4(t3, word, e.w));
 }

@@ -16,12 +16,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   for (var g = local.y; g < groups; g += SPLIT) {
     let at = base + g * 34u;
     var s = Sums(vec4<i32>(), vec4<i32>());
-    s = addBytes(s, weights[at + r], weights[at + r + 4u], act[g * 4u]);
-    s = addBytes(s, weights[at + r + 8u], weights[at + r + 12u], act[g * 4u + 1u]);
-    s = addBytes(s, weights[at + r + 16u], weights[at + r + 20u], act[g * 4u + 2u]);
-    s = addBytes(s, weights[at + r + 24u], weights[at + r + 28u], act[g * 4u + 3u]);
-    let d = weights[at + 32u + (r >> 1u)];
-    total = addGroup8(total, endGroup(s), select(d.xy, d.zw, (r & 1u) == 1u));
+    s = addBytes(s, weightsAt(at, r), weightsAt(at + 4u, r), act[g * 4u]);
+    s = addBytes(s, weightsAt(at + 8u, r), weightsAt(at + 12u, r), act[g * 4u + 1u]);
+    s = addBytes(s, weightsAt(at + 16u, r), weightsAt(at + 20u, r), act[g * 4u + 2u]);
+    s = addBytes(s, weightsAt(at + 24u, r), weightsAt(at + 28u, r), act[g * 4u + 3u]);
+    total = addGroup8(total, endGroup(s), scalesAt(at + 32u, r));
   }
   if (SPLIT > 1u) {
     let at = local.y * LANES + local.x;
@@ -34,5 +33,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
       total = Total(total.top + partTop[start], total.a + partA[start], total.b + partB[start]);
     }
   }
-  if (local.y == 0u && panel < params.panels) { y[params.outAt4 + lane] = round4(total, words[params.wordAt4 + lane], sums[0].x); }
+  if (local.y == 0u && panel < params.panels) { store(params.outAt4 + lane, r, round4(total, wordsAt(params.wordAt4 + lane), sums[0].x)); }
 }

@@ -1,14 +1,10 @@
-// What the matrix kernels share: bindings, and the one rounding at the end (specification, section 4, matmul).
-// weights // a run of 16-row panels in canonical layout; words // row words of all matrices; y // rows by tokens i32, row-major per token, 4 rows a vec4.
+// What the matrix kernels share: parameters, group sums, and the one rounding at the end (specification, section 4, matmul).
 
 struct Params { groups: u32, panels: u32, wordAt4: u32, outStride4: u32, outAt4: u32, outBits: i32, sumsAt: u32, spare: u32 }
 @group(0) @binding(0) var<storage, read> batch: array<u32>;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> words: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> act: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> sums: array<vec4<i32>>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4<i32>>;
 
 // acc * mantissa; acc = 256 * high + low below 2^36, mantissa below 2^16.
 fn value8(low: i32, high: i32, word: u32) -> vec2<u32> {
@@ -29,17 +25,15 @@ fn round8(low: vec4<i32>, high: vec4<i32>, word: vec4<u32>, e: i32) -> vec4<i32>
 // The whole sum is 2^20 * top + rest with 0 <= rest < 896 * 2^20 < 2^30, and rest is known modulo 2^32 from a and b.
 struct Total { top: vec4<i32>, a: vec4<i32>, b: vec4<i32> }
 
-fn addGroup(total: Total, s: Sums, scales: vec2<u32>, minima: vec2<u32>, low: i32, high: i32) -> Total {
-  let d = vec4<i32>(bitcast<i32>(scales.x << 16u), bitcast<i32>(scales.x), bitcast<i32>(scales.y << 16u), bitcast<i32>(scales.y)) >> vec4<u32>(16u);
-  let m = vec4<i32>(bitcast<i32>(minima.x << 16u), bitcast<i32>(minima.x), bitcast<i32>(minima.y << 16u), bitcast<i32>(minima.y)) >> vec4<u32>(16u);
+fn addGroup(total: Total, s: Sums, d: vec4<i32>, m: vec4<i32>, low: i32, high: i32) -> Total {
   let a = d * s.high + m * high;
   let b = d * s.low + m * low;
   return Total(total.top + ((a + (b >> vec4<u32>(8u))) >> vec4<u32>(12u)), total.a + a, total.b + b);
 }
 
 // The same for g8: the low 12 bits of a scale are d. |d * low| <= 2^11 * 2^19 = 2^30, |d * high| <= 2^29.
-fn addGroup8(total: Total, s: Sums, scales: vec2<u32>) -> Total {
-  let d = (vec4<i32>(bitcast<i32>(scales.x), bitcast<i32>(scales.x >> 16u), bitcast<i32>(scales.y), bitcast<i32>(scales.y >> 16u)) << vec4<u32>(20u)) >> vec4<u32>(20u);
+fn addGroup8(total: Total, s: Sums, scales: vec4<i32>) -> Total {
+  let d = (scales << vec4<u32>(20u)) >> vec4<u32>(20u);
   let a = d * s.high;
   let b = d * s.low;
   return Total(total.top + ((a + (b >> vec4<u32>(8u))) >> vec4<u32>(12u)), total.a + a, total.b + b);

@@ -1,5 +1,5 @@
 // Op rmsnorm: x · w / √(mean x² + ε) in integers. Mirror of rmsnorm.ts.
-import { bitlen64, mulShift4, sat32, satShift } from './integer.as'
+import { biasOf, bitlen64, halfOf, mulShift4, satShift } from './integer.as'
 
 /** ⌊√v⌋ digit by digit. */
 function isqrt32(v: u32): u32 {
@@ -51,9 +51,13 @@ export function rmsnorm(y: usize, x: usize, weight: usize, weightBits: i32, leng
   i = 0
   if (first > 0 && second > 0 && second < 32) {
     const cs = i32x4.splat(c)
+    const firstHalf = halfOf(first)
+    const firstBias = biasOf(first)
+    const secondHalf = halfOf(second)
+    const secondBias = biasOf(second)
     for (; i + 4 <= length; i += 4) {
-      const normal = mulShift4(v128.load(x + (i << 2)), cs, first)
-      v128.store(y + (i << 2), mulShift4(normal, v128.load(weight + (i << 2)), second))
+      const normal = mulShift4(v128.load(x + (i << 2)), cs, first, firstHalf, firstBias)
+      v128.store(y + (i << 2), mulShift4(normal, v128.load(weight + (i << 2)), second, secondHalf, secondBias))
     }
   }
   for (; i < length; i++) {

@@ -1,12 +1,18 @@
 // Op rmsnorm: x · w / √(mean x² + ε) in integers (Zhang and Sennrich, arXiv 1910.07467; specification, section 4).
-import { isqrt32, mulShift, sat32, rshift } from '../integer.ts'
+import { isqrt32, mulShift, rshift, sat32 } from '../integer.ts'
 
 /**
  * y, x // heads·length i32; weight // length i32 with `weightBits` fractional bits, |w| < 2^23. Each head is normed by itself. y may be x.
  */
 export function rmsnorm(
-  y: Int32Array, x: Int32Array, weight: Int32Array, weightBits: number,
-  shape: { heads: number; length: number }, epsilon: number, rootN: number, outBits: number,
+  y: Int32Array,
+  x: Int32Array,
+  weight: Int32Array,
+  weightBits: number,
+  shape: { heads: number; length: number },
+  epsilon: number,
+  rootN: number,
+  outBits: number,
 ): void {
   for (let head = 0; head < shape.heads; head++) {
     const at = head * shape.length

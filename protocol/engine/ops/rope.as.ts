@@ -1,5 +1,5 @@
 // Op rope: rotary position embedding on half-split pairs. Mirror of rope.ts; the angles of a position are made once per run and shared by layers and heads.
-import { satShift, satShift4 } from './integer.as'
+import { biasOf, halfOf, satShift, satShift4 } from './integer.as'
 
 /** cos, sin // half i32 (Q14). hi, lo // half u32: the u48 frequencies split. tables // C, S, c, s of 1,024 i32 each. */
 export function ropeAngles(cos: usize, sin: usize, half: i32, position: u32, hi: usize, lo: usize, tables: usize): void {
@@ -21,6 +21,10 @@ export function ropeAngles(cos: usize, sin: usize, half: i32, position: u32, hi:
 /** x // 2·half i32, Q16, one head, in place. */
 export function rope(x: usize, half: i32, cos: usize, sin: usize): void {
   const y = x + (<usize>half << 2)
+  // Not constants: see `constants` in integer.as.ts.
+  const fourteen = 14 + (half >> 31)
+  const roundHalf = halfOf(fourteen)
+  const bias = biasOf(fourteen)
   let i = 0
   for (; i + 4 <= half; i += 4) {
     const at = <usize>i << 2
@@ -30,10 +34,10 @@ export function rope(x: usize, half: i32, cos: usize, sin: usize): void {
     const s = v128.load(sin + at)
     v128.store(x + at, satShift4(
       i64x2.sub(i64x2.extmul_low_i32x4_s(a, c), i64x2.extmul_low_i32x4_s(b, s)),
-      i64x2.sub(i64x2.extmul_high_i32x4_s(a, c), i64x2.extmul_high_i32x4_s(b, s)), 14))
+      i64x2.sub(i64x2.extmul_high_i32x4_s(a, c), i64x2.extmul_high_i32x4_s(b, s)), 14, roundHalf, bias))
     v128.store(y + at, satShift4(
       i64x2.add(i64x2.extmul_low_i32x4_s(b, c), i64x2.extmul_low_i32x4_s(a, s)),
-      i64x2.add(i64x2.extmul_high_i32x4_s(b, c), i64x2.extmul_high_i32x4_s(a, s)), 14))
+      i64x2.add(i64x2.extmul_high_i32x4_s(b, c), i64x2.extmul_high_i32x4_s(a, s)), 14, roundHalf, bias))
   }
   for (; i < half; i++) {
     const at = <usize>i << 2

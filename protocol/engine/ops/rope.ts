@@ -4,7 +4,7 @@ import type { RopeTables } from '../tables.ts'
 
 /** cos and sin (Q14) of frequency pair i at a position below 2^16. */
 export function angle(tables: RopeTables, hi: number, lo: number, position: number): { cos: number; sin: number } {
-  const theta = (Math.imul(position, hi) + ((position * lo) / 65536 | 0)) >>> 0
+  const theta = (Math.imul(position, hi) + (((position * lo) / 65536) | 0)) >>> 0
   const a = theta >>> 22
   const b = (theta >>> 12) & 1023
   return {

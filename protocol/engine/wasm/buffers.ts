@@ -4,8 +4,7 @@ import type { Segment } from '../engine.ts'
 import type { Program, Vector } from '../program.ts'
 import { vectorLength } from '../program.ts'
 import { ropeTables, splitFrequencies } from '../tables.ts'
-import { type Addresses, type Phase, phasesOf, type Place } from './encode.ts'
-import { encodedBytes } from './encode.ts'
+import { type Addresses, encodedBytes, type Phase, type Place, phasesOf } from './encode.ts'
 import * as L from './layout.ts'
 import type { LinearMemory } from './memory.ts'
 
@@ -53,7 +52,12 @@ function sizesOf({ core, segment, rowsMax, kvTokensMax, program }: Plan) {
   // See ops/matmul-rows.as.ts: a widened block, d, row scales, m, accumulators.
   const scratchAttention = 8192 + 1024 + 128 + round(columnsMax, 64) + (rowsMax + 1) * 128
   return {
-    columnsMax, blockBytes, span, body, tail, scratchAttention,
+    columnsMax,
+    blockBytes,
+    span,
+    body,
+    tail,
+    scratchAttention,
     rowBytes: (v: Vector) => round(vectorLength(core, v), 16) * 4,
     // 64 bytes more keep the rows of a wide matrix out of one cache set.
     actStride: columnsMax * 2 + 64,
@@ -73,7 +77,13 @@ export function bytesOfBuffers(plan: Plan): { fixed: number; growing: number } {
   const { core, rowsMax, threads, kvTokensMax } = plan
   const s = sizesOf(plan)
   const perRow =
-    rowVectors.reduce((sum, v) => sum + s.rowBytes(v), s.rowBytes('residual')) + 2 * s.actStride + s.sumStride + s.halfStride + core.heads * s.recordBytes + core.headDim * 8 + 64
+    rowVectors.reduce((sum, v) => sum + s.rowBytes(v), s.rowBytes('residual')) +
+    2 * s.actStride +
+    s.sumStride +
+    s.halfStride +
+    core.heads * s.recordBytes +
+    core.headDim * 8 +
+    64
   const phases = phasesOf(s.body, s.tail, placeholder(core))
   const fixed = rowsMax * perRow + threads * s.scratchBytes + encodedBytes(phases) + phases.length * 72 + 65536
   const pages = Math.ceil(kvTokensMax / pagePositions) + 64
@@ -86,8 +96,16 @@ function placeholder(core: Core): Addresses {
   const set = { cos: 0, sin: 0, hi: 0, lo: 0 }
   const vectors = Object.fromEntries([...rowVectors, 'hidden', 'logits'].map((v) => [v, place])) as Record<Vector, Place>
   return {
-    vectors, tailResidual: place, tensor: () => 0, angles: { global: set, local: set }, tables: 0, layerOffset: () => 0,
-    hidden: core.hidden, headDim: core.headDim, heads: core.heads, kvHeads: core.kvHeads,
+    vectors,
+    tailResidual: place,
+    tensor: () => 0,
+    angles: { global: set, local: set },
+    tables: 0,
+    layerOffset: () => 0,
+    hidden: core.hidden,
+    headDim: core.headDim,
+    heads: core.heads,
+    kvHeads: core.kvHeads,
   }
 }
 
@@ -124,9 +142,16 @@ export function layOut(plan: Plan, memory: LinearMemory, tensorAt: (tensor: Tens
   const local = core.ropeLocal ? anglesOf(core.ropeLocal) : global
 
   const addresses: Addresses = {
-    vectors, tailResidual, tensor: tensorAt, angles: { global, local }, tables: trig,
+    vectors,
+    tailResidual,
+    tensor: tensorAt,
+    angles: { global, local },
+    tables: trig,
     layerOffset: (label) => (Number.parseInt(label, 10) - segment.from) * core.kvHeads * s.blockBytes,
-    hidden: core.hidden, headDim: core.headDim, heads: core.heads, kvHeads: core.kvHeads,
+    hidden: core.hidden,
+    headDim: core.headDim,
+    heads: core.heads,
+    kvHeads: core.kvHeads,
   }
   const phases: Phase[] = phasesOf(s.body, s.tail, addresses)
   const program = memory.take(encodedBytes(phases))
@@ -137,17 +162,51 @@ export function layOut(plan: Plan, memory: LinearMemory, tensorAt: (tensor: Tens
   memory.f64(times, phases.length).fill(0)
 
   const state: [number, number][] = [
-    [L.stateCounters, counters], [L.statePositions, positions], [L.stateTokens, tokens], [L.stateTables, tables], [L.stateTailOf, tailOf],
-    [L.stateAct, act.at], [L.statePermuted, permuted.at], [L.stateActStride, s.actStride], [L.stateE, e], [L.stateSums, sums.at], [L.stateSumStride, s.sumStride],
-    [L.stateHalves, halves.at], [L.stateHalfStride, s.halfStride], [L.stateRecords, records], [L.stateRecordBytes, s.recordBytes], [L.stateHeads, core.heads],
-    [L.stateKvHeads, core.kvHeads], [L.stateHeadDim, core.headDim], [L.stateBlockBytes, s.blockBytes],
-    [L.stateAttention, vectors.attention.at], [L.stateAttentionStride, vectors.attention.stride], [L.stateScratch, scratch], [L.stateScratchBytes, round(s.scratchBytes, 64)],
-    [L.stateScratchAttention, s.scratchAttention], [L.stateSpan, s.span], [L.stateTimes, times],
+    [L.stateCounters, counters],
+    [L.statePositions, positions],
+    [L.stateTokens, tokens],
+    [L.stateTables, tables],
+    [L.stateTailOf, tailOf],
+    [L.stateAct, act.at],
+    [L.statePermuted, permuted.at],
+    [L.stateActStride, s.actStride],
+    [L.stateE, e],
+    [L.stateSums, sums.at],
+    [L.stateSumStride, s.sumStride],
+    [L.stateHalves, halves.at],
+    [L.stateHalfStride, s.halfStride],
+    [L.stateRecords, records],
+    [L.stateRecordBytes, s.recordBytes],
+    [L.stateHeads, core.heads],
+    [L.stateKvHeads, core.kvHeads],
+    [L.stateHeadDim, core.headDim],
+    [L.stateBlockBytes, s.blockBytes],
+    [L.stateAttention, vectors.attention.at],
+    [L.stateAttentionStride, vectors.attention.stride],
+    [L.stateScratch, scratch],
+    [L.stateScratchBytes, round(s.scratchBytes, 64)],
+    [L.stateScratchAttention, s.scratchAttention],
+    [L.stateSpan, s.span],
+    [L.stateTimes, times],
   ]
   const words = memory.i32(0, L.stateEnd / 4)
   for (const [address, value] of state) words[address / 4] = value
   return {
-    addresses, program, traceProgram, positions, tokens, tables, tailOf, counters, counterBytes, times, act, e,
-    records: { at: records, bytes: s.recordBytes }, blockBytes: s.blockBytes, pageBytes: s.pageBytes, tableBytes: s.tableBytes,
+    addresses,
+    program,
+    traceProgram,
+    positions,
+    tokens,
+    tables,
+    tailOf,
+    counters,
+    counterBytes,
+    times,
+    act,
+    e,
+    records: { at: records, bytes: s.recordBytes },
+    blockBytes: s.blockBytes,
+    pageBytes: s.pageBytes,
+    tableBytes: s.tableBytes,
   }
 }

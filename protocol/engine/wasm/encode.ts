@@ -36,8 +36,20 @@ export interface Phase {
 type Op = number[]
 
 const opSlots: Record<Step['op'], number> = {
-  embed: L.opEmbed, rmsnorm: L.opRmsnorm, quantise: L.opQuantise, matmul: L.opMatmul, bias: L.opBias, rope: L.opRope, record_q: L.opRecord, record_k: L.opRecord, record_v: L.opRecord,
-  score: L.opScore, weigh: L.opWeigh, mix: L.opMix, gate: L.opGate, add: L.opAdd,
+  embed: L.opEmbed,
+  rmsnorm: L.opRmsnorm,
+  quantise: L.opQuantise,
+  matmul: L.opMatmul,
+  bias: L.opBias,
+  rope: L.opRope,
+  record_q: L.opRecord,
+  record_k: L.opRecord,
+  record_v: L.opRecord,
+  score: L.opScore,
+  weigh: L.opWeigh,
+  mix: L.opMix,
+  gate: L.opGate,
+  add: L.opAdd,
 }
 const which = { q: 0, k: 1, v: 2 }
 /** v32 is no matrix. */
@@ -59,9 +71,29 @@ function encodeStep(step: Step, a: Addresses, tail: boolean): Op {
   }
   switch (step.op) {
     case 'embed':
-      return [kind, ...place('residual'), a.tensor(step.weight), a.tensor(step.weight) + wordsOf(step.weight), step.weight.columns, formats[step.weight.format], step.factor, step.outBits]
+      return [
+        kind,
+        ...place('residual'),
+        a.tensor(step.weight),
+        a.tensor(step.weight) + wordsOf(step.weight),
+        step.weight.columns,
+        formats[step.weight.format],
+        step.factor,
+        step.outBits,
+      ]
     case 'rmsnorm': {
-      const op = [kind, ...place(step.from), ...place(step.to), a.tensor(step.weight), step.weight.bits, step.heads, step.length, step.epsilon, step.rootN, step.outBits]
+      const op = [
+        kind,
+        ...place(step.from),
+        ...place(step.to),
+        a.tensor(step.weight),
+        step.weight.bits,
+        step.heads,
+        step.length,
+        step.epsilon,
+        step.rootN,
+        step.outBits,
+      ]
       if (step.to === 'q' || step.to === 'k') op[15] = which[step.to]
       return op
     }
@@ -69,7 +101,16 @@ function encodeStep(step: Step, a: Addresses, tail: boolean): Op {
       return [kind, ...place(step.from), step.length, step.inBits]
     case 'matmul': {
       const { weight } = step
-      return [kind, ...place(step.to), a.tensor(weight), a.tensor(weight) + wordsOf(weight), weight.columns, Math.ceil(weight.rows / 16), formats[weight.format], step.outBits]
+      return [
+        kind,
+        ...place(step.to),
+        a.tensor(weight),
+        a.tensor(weight) + wordsOf(weight),
+        weight.columns,
+        Math.ceil(weight.rows / 16),
+        formats[weight.format],
+        step.outBits,
+      ]
     }
     case 'bias':
       return headOp(step.to, a.tensor(step.weight))
@@ -102,7 +143,12 @@ export function anglesPhase(a: Addresses): Phase {
 /** What comes before the tail: the residuals of the rows that want logits. */
 export function gatherPhase(a: Addresses): Phase {
   const { residual } = a.vectors
-  return { kind: L.phaseRows, tail: true, labels: ['gather'], ops: [[L.opGather, residual.at, residual.stride, a.tailResidual.at, a.tailResidual.stride, a.hidden * 4]] }
+  return {
+    kind: L.phaseRows,
+    tail: true,
+    labels: ['gather'],
+    ops: [[L.opGather, residual.at, residual.stride, a.tailResidual.at, a.tailResidual.stride, a.hidden * 4]],
+  }
 }
 
 const onHeads = (step: Step): boolean =>
@@ -157,7 +203,12 @@ export function writePhases(words: Int32Array, at: number, phases: Phase[]): voi
     const here = next
     next += L.phaseBytes + phase.ops.length * L.opBytes
     words.set([phase.kind, phase.ops.length, next, index, phase.tail ? 1 : 0, 0, 0, 0], here / 4)
-    phase.ops.forEach((op, i) => words.set(Array.from({ length: L.opBytes / 4 }, (_, w) => op[w] ?? 0), (here + L.phaseBytes + i * L.opBytes) / 4))
+    phase.ops.forEach((op, i) =>
+      words.set(
+        Array.from({ length: L.opBytes / 4 }, (_, w) => op[w] ?? 0),
+        (here + L.phaseBytes + i * L.opBytes) / 4,
+      ),
+    )
   })
   words.set([L.phaseEnd, 0, 0, 0, 0, 0, 0, 0], next / 4)
 }

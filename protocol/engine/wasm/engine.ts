@@ -4,15 +4,15 @@ import type { Core, Manifest, ModelSource } from '../../model/manifest.ts'
 import { EngineError, type EngineOptions, type Row, type RunResult, type Segment, type SegmentEngine, type StepValues, type Want } from '../engine.ts'
 import { type Program, programOf, type Step } from '../program.ts'
 import { checkRun, segmentOf, shardsOf } from '../segment.ts'
+import { type Buffers, bytesOfBuffers, layOut, pagePositions } from './buffers.ts'
 import { anglesPhase, gatherPhase, type Phase, phaseOf, phasesOf, writePhases } from './encode.ts'
 import type { ThreadStart, WasmHost, WasmThread } from './host.ts'
 import * as L from './layout.ts'
 import { LinearMemory, memoryBytesMax } from './memory.ts'
-import { type Buffers, bytesOfBuffers, layOut, pagePositions } from './buffers.ts'
 import { stepValues } from './values.ts'
 
 /** Rows one run may hold: enough that widening a panel costs little per row, few enough that their activations stay in the second-level cache. */
-const rowsMaxDefault = 128
+const rowsMaxDefault = 256
 /** Looks at a word before sleeping, about 7 µs (measured): longer than most waits inside a run; more would be wasted where two threads share a core, as they do on a busy machine. */
 const spinsDefault = 20_000
 
@@ -66,8 +66,17 @@ class Engine implements WasmEngine {
   private closed = false
 
   constructor(parts: {
-    manifest: Manifest; segment: Segment; memory: LinearMemory; buffers: Buffers; weightBytes: number; kvTokensMax: number; exports: Exports; helpers: WasmThread[]
-    rowsMax: number; description: string; profile: boolean
+    manifest: Manifest
+    segment: Segment
+    memory: LinearMemory
+    buffers: Buffers
+    weightBytes: number
+    kvTokensMax: number
+    exports: Exports
+    helpers: WasmThread[]
+    rowsMax: number
+    description: string
+    profile: boolean
   }) {
     this.manifest = parts.manifest
     this.core = parts.manifest.core
@@ -151,7 +160,9 @@ class Engine implements WasmEngine {
     if (this.logits.rows > 0) this.memory.give(this.logits.at, this.logits.rows * stride)
     this.logits = { at, rows: wanted }
     this.buffers.addresses.vectors.logits.at = at
-    for (const phase of this.phases) phase.ops.forEach((op, i) => (phase.labels[i] === 'head' ? (op[1] = at) : 0))
+    for (const phase of this.phases) {
+      for (const [i, op] of phase.ops.entries()) if (phase.labels[i] === 'head') op[1] = at
+    }
     this.writeProgram()
   }
 
@@ -168,7 +179,8 @@ class Engine implements WasmEngine {
     words.set(this.tailOf, buffers.tailOf / 4)
     if (this.segment.from === 0) return
     const { at, stride } = buffers.addresses.vectors.residual
-    for (let i = 0; i < rows.length; i++) memory.i32(at + i * stride, this.core.hidden).set(boundary!.subarray(i * this.core.hidden, (i + 1) * this.core.hidden))
+    for (let i = 0; i < rows.length; i++)
+      memory.i32(at + i * stride, this.core.hidden).set(boundary!.subarray(i * this.core.hidden, (i + 1) * this.core.hidden))
   }
 
   /** Runs the list at `program` with all threads. */
@@ -193,7 +205,16 @@ class Engine implements WasmEngine {
       writePhases(this.words(), buffers.traceProgram, [phase])
       this.execute(buffers.traceProgram)
     }
-    const context = { core, memory, buffers, span, traceT: places[0], traceW: places[1], traceZ: places[2], tableOf: (sequence: number) => this.sequences.get(sequence)!.pages }
+    const context = {
+      core,
+      memory,
+      buffers,
+      span,
+      traceT: places[0],
+      traceW: places[1],
+      traceZ: places[2],
+      tableOf: (sequence: number) => this.sequences.get(sequence)!.pages,
+    }
     const steps = (list: Step[], tail: boolean, chosen: number[]): void => {
       for (const step of list) {
         once(phaseOf(step, buffers.addresses, tail))
@@ -201,7 +222,11 @@ class Engine implements WasmEngine {
       }
     }
     once(anglesPhase(buffers.addresses))
-    steps(this.bodySteps(), false, rows.map((_, i) => i))
+    steps(
+      this.bodySteps(),
+      false,
+      rows.map((_, i) => i),
+    )
     if (this.hasTail && this.tailOf.length > 0) {
       once(gatherPhase(buffers.addresses))
       steps(this.program.tail, true, this.tailOf)
@@ -215,7 +240,10 @@ class Engine implements WasmEngine {
     const { hidden, vocab } = this.core
     if (this.hasTail) {
       let next = 0
-      return { boundary: null, logits: wants.map((want) => (want === 'logits' ? this.memory.i32(this.logits.at + next++ * vectors.logits.stride, vocab) : null)) }
+      return {
+        boundary: null,
+        logits: wants.map((want) => (want === 'logits' ? this.memory.i32(this.logits.at + next++ * vectors.logits.stride, vocab) : null)),
+      }
     }
     const boundary = new Int32Array(rows.length * hidden)
     for (let i = 0; i < rows.length; i++) boundary.set(this.memory.i32(vectors.residual.at + i * vectors.residual.stride, hidden), i * hidden)
@@ -328,7 +356,16 @@ export async function createWasmEngine(source: ModelSource, options: WasmEngineO
   words[L.stateThreads / 4] = helpers.length + 1
   const threads = helpers.length + 1
   return new Engine({
-    manifest, segment, memory, buffers, weightBytes, kvTokensMax, exports: instance.exports as unknown as Exports, helpers, rowsMax,
-    description: `WASM SIMD, ${threads} thread${threads === 1 ? '' : 's'}${note}`, profile: options.profile ?? false,
+    manifest,
+    segment,
+    memory,
+    buffers,
+    weightBytes,
+    kvTokensMax,
+    exports: instance.exports as unknown as Exports,
+    helpers,
+    rowsMax,
+    description: `WASM SIMD, ${threads} thread${threads === 1 ? '' : 's'}${note}`,
+    profile: options.profile ?? false,
   })
 }

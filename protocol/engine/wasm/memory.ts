@@ -78,4 +78,5 @@ export class LinearMemory {
 
 export const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`
 
-const tooLarge = (bytes: number, max: number): EngineError => new EngineError(`the model needs ${megabytes(bytes)} of memory, more than the limit of ${megabytes(max)}`, 'memory')
+const tooLarge = (bytes: number, max: number): EngineError =>
+  new EngineError(`the model needs ${megabytes(bytes)} of memory, more than the limit of ${megabytes(max)}`, 'memory')

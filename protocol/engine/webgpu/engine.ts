@@ -112,7 +112,15 @@ export class WebGpuEngine implements SegmentEngine {
    */
   async profile(rows: Row[], now: () => number, rounds = 4): Promise<OpTime[]> {
     return this.alone(async () => {
-      const after = checkRun(this.manifest, this.segment, this.rowsMax, this.sequences.lengths(), rows, rows.map(() => 'nothing'), undefined)
+      const after = checkRun(
+        this.manifest,
+        this.segment,
+        this.rowsMax,
+        this.sequences.lengths(),
+        rows,
+        rows.map(() => 'nothing'),
+        undefined,
+      )
       const [batch] = batchesOf(rows, this.windows, this.manifest.core.heads, this.tuning)
       await this.reserve(after)
       await this.load(batch, undefined)
@@ -153,7 +161,12 @@ export class WebGpuEngine implements SegmentEngine {
 
   /** Checks, caches and computes rows. `answer` gets, for each row that wants logits, its index and where its values start (logits, or one token when greedy). */
   private async runRows(
-    rows: Row[], wants: Want[], boundary: Int32Array | undefined, trace: ((step: StepValues) => void) | undefined, out: Int32Array | null, greedy: boolean,
+    rows: Row[],
+    wants: Want[],
+    boundary: Int32Array | undefined,
+    trace: ((step: StepValues) => void) | undefined,
+    out: Int32Array | null,
+    greedy: boolean,
     answer: (row: number, values: Int32Array, from: number) => void,
   ): Promise<void> {
     const { runner, memory, device, logitsRows, vectors, planInput } = this.parts
@@ -171,7 +184,13 @@ export class WebGpuEngine implements SegmentEngine {
         const wanted = batch.rows.flatMap((_, i) => (wants[batch.at + i] === 'logits' ? [i] : []))
         const tails = Array.from({ length: Math.ceil(wanted.length / logitsRows) }, (_, i) => wanted.slice(i * logitsRows, (i + 1) * logitsRows))
         let encoder = device.createCommandEncoder()
-        if (trace) await runner.trace(batch, tails, (some) => this.shapeOf(batch, some), (label, values) => traced.set(label, [...(traced.get(label) ?? []), ...values]))
+        if (trace)
+          await runner.trace(
+            batch,
+            tails,
+            (some) => this.shapeOf(batch, some),
+            (label, values) => traced.set(label, [...(traced.get(label) ?? []), ...values]),
+          )
         else runner.encodeMain(encoder, batch)
         for (const some of tails) {
           const values = await runner.runTail(encoder, some, greedy)
@@ -202,14 +221,26 @@ export class WebGpuEngine implements SegmentEngine {
     const { device, memory } = this.parts
     const { heads, hidden } = this.manifest.core
     await roomFor(device, 'attention', () => memory.growScratch(batch.rows.length * heads * batch.scratchStride * 4))
-    device.queue.writeBuffer(memory.of('batch', 0), 0, batchWords(batch, this.tuning.rowsMax, (id) => this.sequences.pagesOf(id)))
+    device.queue.writeBuffer(
+      memory.of('batch', 0),
+      0,
+      batchWords(batch, this.tuning.rowsMax, (id) => this.sequences.pagesOf(id)),
+    )
     if (boundary) device.queue.writeBuffer(memory.of('residual', 0), 0, boundary.slice(batch.at * hidden, (batch.at + batch.rows.length) * hidden))
   }
 
   private shapeOf(batch: Batch, some: number[]): TraceShape {
     const rows = some.map((i) => ({ position: batch.rows[i].position, pages: this.sequences.pagesOf(batch.rows[i].sequence) }))
     const stride = some.length === 1 ? 1 : alignTo(some.length, 4)
-    return { core: this.manifest.core, vectors: this.parts.vectors, form: this.tuning.form, stride, scratchStride: batch.scratchStride, rows, pageCount: this.sequences.pageCount }
+    return {
+      core: this.manifest.core,
+      vectors: this.parts.vectors,
+      form: this.tuning.form,
+      stride,
+      scratchStride: batch.scratchStride,
+      rows,
+      pageCount: this.sequences.pageCount,
+    }
   }
 }
 
@@ -239,14 +270,24 @@ export async function createWebGpuEngine(device: GPUDevice, source: ModelSource,
   const { manifest } = source
   const { core } = manifest
   const segment = segmentOf(manifest, options.segment)
-  if (core.headDim > 256 || (core.headDim & 31) !== 0) throw new EngineError(`a head of ${core.headDim} dimensions is not supported on WebGPU (multiples of 32 up to 256)`, 'unsupported')
+  if (core.headDim > 256 || (core.headDim & 31) !== 0)
+    throw new EngineError(`a head of ${core.headDim} dimensions is not supported on WebGPU (multiples of 32 up to 256)`, 'unsupported')
   if (core.context > 65536) throw new EngineError(`a context of ${core.context} positions is not supported (at most 65536)`, 'unsupported')
   const info = options.adapterInfo ?? (device as { adapterInfo?: GPUAdapterInfo }).adapterInfo
   const tuning: Tuning = { ...tuningOf(info, options.languageFeatures), ...options.tuning }
   const program = programOf(manifest)
   const vectors = vectorLayout(core)
   const weights = placeWeights(program, segment, Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize), tuning.partBytesMax)
-  const planInput: PlanInput = { program, segment, weights, vectors, tuning, actBase: alignTo(tuning.rowsMax, 4), frequencyAt: frequencyAt(core), traced: false }
+  const planInput: PlanInput = {
+    program,
+    segment,
+    weights,
+    vectors,
+    tuning,
+    actBase: alignTo(tuning.rowsMax, 4),
+    frequencyAt: frequencyAt(core),
+    traced: false,
+  }
   const plan = planOf(planInput)
   const tail = segment.to === core.layers
   const kvTokensMax = options.kvTokensMax ?? core.context
@@ -260,7 +301,14 @@ export async function createWebGpuEngine(device: GPUDevice, source: ModelSource,
   const started = options.now?.() ?? 0
   let compileMs = 0
   const compiled: Compiled = { pipelines: new Map(), layouts: new Map() }
-  const compiling = compile(device, [...variantsOf([...plan.main, ...plan.tail]), ...(tail ? argmaxVariants : [])], options.shaders, tuning, compiled).then(() => {
+  const compiling = compile(
+    device,
+    [...variantsOf([...plan.main, ...plan.tail]), ...(tail ? argmaxVariants : [])],
+    core.headDim,
+    options.shaders,
+    tuning,
+    compiled,
+  ).then(() => {
     compileMs = (options.now?.() ?? 0) - started
   })
   compiling.catch(() => {})
@@ -268,7 +316,18 @@ export async function createWebGpuEngine(device: GPUDevice, source: ModelSource,
   try {
     await Promise.race([
       roomFor(device, `${weights.chunks.reduce((a, b) => a + b, 0)} bytes of weights`, () => {
-        memory = new Memory({ device, core, segment, vectors, weights, tuning, rowsMax: tuning.rowsMax, logitsRows, actBase: planInput.actBase, pagesMax: Math.ceil(kvTokensMax / pagePositions) })
+        memory = new Memory({
+          device,
+          core,
+          segment,
+          vectors,
+          weights,
+          tuning,
+          rowsMax: tuning.rowsMax,
+          logitsRows,
+          actBase: planInput.actBase,
+          pagesMax: Math.ceil(kvTokensMax / pagePositions),
+        })
         return true
       }),
       lost,
@@ -283,7 +342,21 @@ export async function createWebGpuEngine(device: GPUDevice, source: ModelSource,
     if (invalid) throw new EngineError(`the device refused the engine: ${invalid.message}`, 'unsupported')
     const name = [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' ') || 'unnamed adapter'
     const description = `WebGPU, ${name}, ${tuning.packed ? 'packed int8 dot products' : 'plain products'}, ${tuning.form}`
-    return new WebGpuEngine({ device, manifest, segment, description, tuning, compileMs, planInput, vectors, memory: made, runner, kvTokensMax, logitsRows, lost })
+    return new WebGpuEngine({
+      device,
+      manifest,
+      segment,
+      description,
+      tuning,
+      compileMs,
+      planInput,
+      vectors,
+      memory: made,
+      runner,
+      kvTokensMax,
+      logitsRows,
+      lost,
+    })
   } catch (error) {
     ;(memory as Memory | null)?.destroy()
     throw error

@@ -2,9 +2,9 @@
 // activation stand panel after panel, so that one dispatch does them; what exceeds one binding is cut by panels.
 import { type Core, groupColumns, panelRows, type Tensor } from '../../model/manifest.ts'
 import type { Segment } from '../engine.ts'
+import { groupBytes } from '../ops/weights.ts'
 import type { Program, Step } from '../program.ts'
 import { vectorLength } from '../program.ts'
-import { groupBytes } from '../ops/weights.ts'
 
 /** Offsets of bindings are multiples of this (WebGPU's default minStorageBufferOffsetAlignment and its uniform twin). */
 export const bindingAlign = 256
@@ -137,7 +137,18 @@ export function vectorLayout(core: Core): VectorLayout {
   const recordWords = core.headDim / 4
   const keyGroups = core.headDim / 32
   return {
-    qkvStride: q + 2 * k, kAt: q, vAt: q + k, gateStride: 2 * padded(core.ffn), upAt: padded(core.ffn), logitsStride: padded(core.vocab), attention: vectorLength(core, 'attention'),
-    recordWords, keyGroups, queryWords: core.headDim / 2 + 4, keyPageWords: core.kvHeads * 64 * (recordWords + keyGroups), valuePageWords: core.kvHeads * 64 * (recordWords + 1), actColumns: Math.max(core.hidden, core.ffn, vectorLength(core, 'attention')),
+    qkvStride: q + 2 * k,
+    kAt: q,
+    vAt: q + k,
+    gateStride: 2 * padded(core.ffn),
+    upAt: padded(core.ffn),
+    logitsStride: padded(core.vocab),
+    attention: vectorLength(core, 'attention'),
+    recordWords,
+    keyGroups,
+    queryWords: core.headDim / 2 + 4,
+    keyPageWords: core.kvHeads * 64 * (recordWords + keyGroups),
+    valuePageWords: core.kvHeads * 64 * (recordWords + 1),
+    actColumns: Math.max(core.hidden, core.ffn, vectorLength(core, 'attention')),
   }
 }

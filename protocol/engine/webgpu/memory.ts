@@ -69,10 +69,19 @@ export class Memory {
     for (const [i, bytes] of weights.chunks.entries()) this.chunks.push(this.buffer(`weights ${i}`, bytes, usage.storage))
     const batchSize = headerWords + rowsMax * rowWords + pagesMax + rowsMax
     const words: Partial<Record<Slot, number>> = {
-      batch: batchSize, words: weights.wordCount, vectors: weights.vectorCount,
-      act: (vectors.actColumns / 2) * rowsMax, sums: actBase + (vectors.actColumns / 8) * rowsMax,
-      residual: core.hidden * rowsMax, delta: core.hidden * rowsMax, normed: core.hidden * rowsMax, attention: vectors.attention * rowsMax,
-      gateUp: vectors.gateStride * rowsMax, hidden: core.ffn * rowsMax, qkv: vectors.qkvStride * rowsMax, queries: core.heads * vectors.queryWords * rowsMax,
+      batch: batchSize,
+      words: weights.wordCount,
+      vectors: weights.vectorCount,
+      act: (vectors.actColumns / 2) * rowsMax,
+      sums: actBase + (vectors.actColumns / 8) * rowsMax,
+      residual: core.hidden * rowsMax,
+      delta: core.hidden * rowsMax,
+      normed: core.hidden * rowsMax,
+      attention: vectors.attention * rowsMax,
+      gateUp: vectors.gateStride * rowsMax,
+      hidden: core.ffn * rowsMax,
+      qkv: vectors.qkvStride * rowsMax,
+      queries: core.heads * vectors.queryWords * rowsMax,
     }
     if (input.segment.to === core.layers) {
       Object.assign(words, { logits: vectors.logitsStride * logitsRows, found: Math.ceil(core.vocab / argmaxChunk) * 2 * logitsRows, chosen: logitsRows })
@@ -134,7 +143,11 @@ export class Memory {
   growScratch(bytes: number): boolean {
     if (this.scratch && this.scratch.size >= bytes) return false
     this.scratch?.destroy()
-    this.scratch = this.buffer('scratch', Math.min(this.input.device.limits.maxStorageBufferBindingSize, Math.max(bytes, (this.scratch?.size ?? 0) * 1.5)), usage.storage | usage.copySrc)
+    this.scratch = this.buffer(
+      'scratch',
+      Math.min(this.input.device.limits.maxStorageBufferBindingSize, Math.max(bytes, (this.scratch?.size ?? 0) * 1.5)),
+      usage.storage | usage.copySrc,
+    )
     this.generation++
     return true
   }

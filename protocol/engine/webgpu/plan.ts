@@ -8,7 +8,28 @@ import { type Kernel, type Variant, variantOf } from './pipelines.ts'
 import type { Tuning } from './tuning.ts'
 
 /** A buffer by what it holds; `keys` and `values` are those of the dispatch's layer, `batch` the rows of the pass it is in. */
-export type Slot = 'batch' | 'act' | 'sums' | 'residual' | 'delta' | 'normed' | 'attention' | 'gateUp' | 'hidden' | 'qkv' | 'queries' | 'keys' | 'values' | 'scratch' | 'vectors' | 'tables' | 'words' | 'logits' | 'found' | 'chosen' | 'params'
+export type Slot =
+  | 'batch'
+  | 'act'
+  | 'sums'
+  | 'residual'
+  | 'delta'
+  | 'normed'
+  | 'attention'
+  | 'gateUp'
+  | 'hidden'
+  | 'qkv'
+  | 'queries'
+  | 'keys'
+  | 'values'
+  | 'scratch'
+  | 'vectors'
+  | 'tables'
+  | 'words'
+  | 'logits'
+  | 'found'
+  | 'chosen'
+  | 'params'
 export type Binding = Slot | Part
 
 export interface Dispatch {
@@ -126,7 +147,14 @@ class Planner {
     const matrix = this.input.weights.matrices.get(step.weight.name)!
     this.parts(matrix, (part, last) => {
       const params = [matrix.groups, part.panelFrom, part.panels, matrix.wordAt, step.factor, step.outBits, 0, 0]
-      this.push('embed', params, ['batch', 'params', part, 'words', 'residual'], Math.ceil((matrix.groups * 4) / this.input.tuning.threads), last ? [step] : [], { constant: { w8: 0, w4: 1, g8: 2 }[matrix.format] })
+      this.push(
+        'embed',
+        params,
+        ['batch', 'params', part, 'words', 'residual'],
+        Math.ceil((matrix.groups * 4) / this.input.tuning.threads),
+        last ? [step] : [],
+        { constant: { w8: 0, w4: 1, g8: 2 }[matrix.format] },
+      )
     })
   }
 
@@ -135,12 +163,31 @@ class Planner {
     const at = (s: Norm | undefined): number => (s ? weights.vectorAt.get(s.weight.name)! / 4 : 0)
     const shift = (s: Norm | undefined): number => (s ? 20 + s.weight.bits - s.outBits : 0)
     const flags = (post ? stage.post : 0) | (add ? stage.add : 0) | (norm ? stage.normed : 0)
-    const params = [this.core.hidden / 8, actBase, (norm ?? post)?.rootN ?? 0, 0, at(norm), shift(norm), norm?.epsilon ?? 0, norm?.outBits ?? 0, at(post), shift(post), post?.epsilon ?? 0, 0]
+    const params = [
+      this.core.hidden / 8,
+      actBase,
+      (norm ?? post)?.rootN ?? 0,
+      0,
+      at(norm),
+      shift(norm),
+      norm?.epsilon ?? 0,
+      norm?.outBits ?? 0,
+      at(post),
+      shift(post),
+      post?.epsilon ?? 0,
+      0,
+    ]
     this.push('rmsnorm', params, ['batch', 'params', 'act', 'sums', 'residual', 'delta', 'vectors', 'normed'], 1, steps, { constant: flags })
   }
 
   private quantise(step: Step & { op: 'quantise' }): void {
-    this.push('quantise', [step.length / 8, this.input.vectors.attention / 4, step.inBits, this.input.actBase], ['batch', 'params', 'act', 'sums', 'attention'], 1, [step])
+    this.push(
+      'quantise',
+      [step.length / 8, this.input.vectors.attention / 4, step.inBits, this.input.actBase],
+      ['batch', 'params', 'act', 'sums', 'attention'],
+      1,
+      [step],
+    )
   }
 
   private gate(step: Step & { op: 'gate' }, act: Step): void {
@@ -155,16 +202,33 @@ class Planner {
     const { kAt, vAt, upAt, qkvStride, gateStride, logitsStride } = vectors
     const hidden: [Slot, number, number] = ['delta', this.core.hidden, 0]
     const targets: Record<string, [Slot, number, number]> = {
-      q: ['qkv', qkvStride, 0], k: ['qkv', qkvStride, kAt], v: ['qkv', qkvStride, vAt], gate: ['gateUp', gateStride, 0], up: ['gateUp', gateStride, upAt],
-      delta: hidden, branch: hidden, logits: ['logits', logitsStride, 0],
+      q: ['qkv', qkvStride, 0],
+      k: ['qkv', qkvStride, kAt],
+      v: ['qkv', qkvStride, vAt],
+      gate: ['gateUp', gateStride, 0],
+      up: ['gateUp', gateStride, upAt],
+      delta: hidden,
+      branch: hidden,
+      logits: ['logits', logitsStride, 0],
     }
     const [slot, stride, at] = targets[run[0].to]
     const kind = ({ w8: 'matmul8', w4: 'matmul4', g8: 'matmulg' } as const)[matrix.format]
     this.parts(matrix, (part, last) => {
-      const params = [matrix.groups, part.panels, (matrix.wordAt + part.panelFrom * 16) / 4, stride / 4, (at + part.panelFrom * 16) / 4, run[0].outBits, actBase / 4, 0]
+      const params = [
+        matrix.groups,
+        part.panels,
+        (matrix.wordAt + part.panelFrom * 16) / 4,
+        stride / 4,
+        (at + part.panelFrom * 16) / 4,
+        run[0].outBits,
+        actBase / 4,
+        0,
+      ]
       const lanes = part.panels * 4
       this.push(`${kind}_one`, params, ['batch', 'params', part, 'words', 'act', 'sums', slot], Math.ceil(lanes / tuning.lanesOne), last ? run : [], {
-        many: `${kind}_many`, xMany: Math.ceil(lanes / tuning.lanesMany), work: part.panels * 16 * matrix.groups * 32,
+        many: `${kind}_many`,
+        xMany: Math.ceil(lanes / tuning.lanesMany),
+        work: part.panels * 16 * matrix.groups * 32,
       })
     })
   }
@@ -172,7 +236,8 @@ class Planner {
   private heads(steps: Step[]): void {
     const { weights, vectors, frequencyAt, traced } = this.input
     const { heads, kvHeads, headDim } = this.core
-    const find = <Op extends Step['op']>(op: Op, test: (s: Step & { op: Op }) => boolean): (Step & { op: Op }) | undefined => steps.find((s): s is Step & { op: Op } => s.op === op && test(s as Step & { op: Op }))
+    const find = <Op extends Step['op']>(op: Op, test: (s: Step & { op: Op }) => boolean): (Step & { op: Op }) | undefined =>
+      steps.find((s): s is Step & { op: Op } => s.op === op && test(s as Step & { op: Op }))
     const bias = find('bias', (s) => s.to === 'q')
     const qNorm = find('rmsnorm', (s) => s.to === 'q')
     const kNorm = find('rmsnorm', (s) => s.to === 'k')
@@ -181,8 +246,22 @@ class Planner {
     const shift = (s: Norm | undefined): number => (s ? 20 + s.weight.bits - s.outBits : 0)
     const push = (stages: number, done: Step[]): void => {
       const params = [
-        heads, kvHeads, headDim, 0, vectors.qkvStride, vectors.kAt, vectors.vAt, at(bias), at(qNorm), at(kNorm), shift(qNorm), shift(kNorm),
-        qNorm?.epsilon ?? 0, qNorm?.rootN ?? 0, frequencyAt[rope.frequencies], vectors.recordWords,
+        heads,
+        kvHeads,
+        headDim,
+        0,
+        vectors.qkvStride,
+        vectors.kAt,
+        vectors.vAt,
+        at(bias),
+        at(qNorm),
+        at(kNorm),
+        shift(qNorm),
+        shift(kNorm),
+        qNorm?.epsilon ?? 0,
+        qNorm?.rootN ?? 0,
+        frequencyAt[rope.frequencies],
+        vectors.recordWords,
       ]
       this.push('rope', params, ['batch', 'params', 'qkv', 'vectors', 'tables', 'queries', 'keys', 'values'], heads + 2 * kvHeads, done, { constant: stages })
     }
@@ -194,17 +273,25 @@ class Planner {
     ]
     const present = stages.filter(([, done]) => done.length > 0)
     if (traced) for (const [flag, done] of present) push(flag | (flag === stage.record ? 0 : stage.keep), done)
-    else push(present.reduce((flags, [flag]) => flags | flag, 0), steps)
+    else
+      push(
+        present.reduce((flags, [flag]) => flags | flag, 0),
+        steps,
+      )
   }
 
   private attention(steps: Step[]): void {
     const { vectors, tuning, traced } = this.input
     const { heads, kvHeads } = this.core
     const score = steps[0] as Step & { op: 'score' }
-    const all = 0x7fffffff
+    const all = 0xffff
     const push = (stages: number, tile: number, done: Step[], when: Dispatch['when']): void => {
-      const params = [heads, heads / kvHeads, vectors.recordWords, tile, score.window, score.am, score.ae, vectors.attention, kvHeads, 0, 0, 0]
-      this.push('attention', params, ['batch', 'params', 'queries', 'keys', 'values', 'scratch', 'attention'], heads, done, { when, tiled: tile !== all, constant: stages })
+      const params = [heads, heads / kvHeads, vectors.recordWords, tile, score.window, score.am, score.ae, vectors.attention / 4, kvHeads, 0, 0, 0]
+      this.push('attention', params, ['batch', 'params', 'queries', 'keys', 'values', 'scratch', 'attention'], heads, done, {
+        when,
+        tiled: tile !== all,
+        constant: stages,
+      })
     }
     if (traced) {
       push(stage.score, tuning.tile, [steps[0]], 'always')

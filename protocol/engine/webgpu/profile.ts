@@ -19,8 +19,16 @@ export interface OpTime {
 }
 
 /** Milliseconds by op over one pass of all dispatches, the least of `rounds` each (other work on the machine only adds). `wait` returns when the queue is empty; `now` is in milliseconds. */
-export async function profileDispatches(device: GPUDevice, dispatches: ProfiledDispatch[], wait: () => Promise<void>, now: () => number, rounds: number): Promise<OpTime[]> {
-  const times = device.features.has('timestamp-query') ? await byTimestamps(device, dispatches, wait, rounds) : await byRepetition(device, dispatches, wait, now, rounds)
+export async function profileDispatches(
+  device: GPUDevice,
+  dispatches: ProfiledDispatch[],
+  wait: () => Promise<void>,
+  now: () => number,
+  rounds: number,
+): Promise<OpTime[]> {
+  const times = device.features.has('timestamp-query')
+    ? await byTimestamps(device, dispatches, wait, rounds)
+    : await byRepetition(device, dispatches, wait, now, rounds)
   const byOp = new Map<string, OpTime>()
   for (const [i, { op, kernel, weightBytes }] of dispatches.entries()) {
     const found = byOp.get(op) ?? { op, kernel, ms: 0, count: 0, weightBytes: 0 }
@@ -62,7 +70,13 @@ async function byTimestamps(device: GPUDevice, dispatches: ProfiledDispatch[], w
 }
 
 /** Dispatches of one op in a row, then one wait; the wait alone is subtracted. */
-async function byRepetition(device: GPUDevice, dispatches: ProfiledDispatch[], wait: () => Promise<void>, now: () => number, rounds: number): Promise<number[]> {
+async function byRepetition(
+  device: GPUDevice,
+  dispatches: ProfiledDispatch[],
+  wait: () => Promise<void>,
+  now: () => number,
+  rounds: number,
+): Promise<number[]> {
   const timed = async (encode: (pass: GPUComputePassEncoder) => void): Promise<number> => {
     const started = now()
     const encoder = device.createCommandEncoder()

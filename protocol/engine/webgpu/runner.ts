@@ -48,7 +48,10 @@ export class Runner {
     this.planned = this.withParams(input.plan)
     this.argmax = input.tail ? this.argmaxGroups() : null
     // Bind groups now, not with the first token; those of cache and scratch follow when these exist.
-    for (const [plan, params, tail] of [[input.plan.main, this.planned.mainParams, false], [input.plan.tail, this.planned.tailParams, true]] as const) {
+    for (const [plan, params, tail] of [
+      [input.plan.main, this.planned.mainParams, false],
+      [input.plan.tail, this.planned.tailParams, true],
+    ] as const) {
       for (const [i, d] of plan.entries()) if (!d.bindings.includes('keys')) input.memory.group(input.compiled, d, params, i, tail)
     }
   }
@@ -140,12 +143,14 @@ export class Runner {
     const of = (plan: Dispatch[], params: GPUBuffer, tail: boolean) =>
       plan.flatMap((d, i) => {
         if (this.skips(d, batch.visible)) return []
-        return [{
-          op: d.steps.map((s) => s.label.replace(/^\d+\./, '')).join('+') || d.kernel,
-          kernel: d.many && !tail && rows > 1 ? d.many : d.kernel,
-          weightBytes: d.many ? d.bindings.reduce((sum, b) => sum + (typeof b === 'string' ? 0 : b.bytes), 0) : 0,
-          encode: (pass: GPUComputePassEncoder) => this.dispatch(pass, d, this.group(d, params, i, tail), tail ? 1 : rows, batch.visible),
-        }]
+        return [
+          {
+            op: d.steps.map((s) => s.label.replace(/^\d+\./, '')).join('+') || d.kernel,
+            kernel: d.many && !tail && rows > 1 ? d.many : d.kernel,
+            weightBytes: d.many ? d.bindings.reduce((sum, b) => sum + (typeof b === 'string' ? 0 : b.bytes), 0) : 0,
+            encode: (pass: GPUComputePassEncoder) => this.dispatch(pass, d, this.group(d, params, i, tail), tail ? 1 : rows, batch.visible),
+          },
+        ]
       })
     const dispatches = [...of(this.planned.main, this.planned.mainParams, false), ...of(this.planned.tail, this.planned.tailParams, true)]
     const wait = async (): Promise<void> => {
@@ -175,7 +180,7 @@ export class Runner {
     pass.setPipeline(pipeline)
     pass.setBindGroup(0, group)
     if (many) pass.dispatchWorkgroups(d.xMany, Math.ceil(strideOf(rows) / 4 / tuning.tokens))
-    else pass.dispatchWorkgroups(d.x, d.many ? 1 : rows, d.tiled ? Math.ceil(visible / tuning.tile) : 1)
+    else pass.dispatchWorkgroups(d.x, d.many ? 1 : rows, d.tiled ? Math.ceil((Math.floor((visible + 62) / 64) + 1) / tuning.tile) : 1)
   }
 
   private skips(d: Dispatch, visible: number): boolean {
@@ -191,7 +196,7 @@ export class Runner {
     if (!this.traced) {
       const { device, planInput, shaders, tuning, compiled } = this.input
       const plan = planOf({ ...planInput, traced: true })
-      await compile(device, variantsOf([...plan.main, ...plan.tail]), shaders, tuning, compiled)
+      await compile(device, variantsOf([...plan.main, ...plan.tail]), planInput.program.core.headDim, shaders, tuning, compiled)
       this.traced = this.withParams(plan)
     }
     return this.traced
@@ -213,7 +218,10 @@ export class Runner {
     const group = (offset: number): GPUBindGroup =>
       device.createBindGroup({
         layout: compiled.layouts.get('argmax')!,
-        entries: [{ buffer: params, offset, size: 16 }, ...slots.map((slot) => ({ buffer: memory.of(slot, 0) }))].map((resource, binding) => ({ binding, resource })),
+        entries: [{ buffer: params, offset, size: 16 }, ...slots.map((slot) => ({ buffer: memory.of(slot, 0) }))].map((resource, binding) => ({
+          binding,
+          resource,
+        })),
       })
     return { first: group(0), second: group(paramsStride), params }
   }

@@ -2,10 +2,10 @@
 import type { Core } from '../../model/manifest.ts'
 import type { Step } from '../program.ts'
 import { firstVisible } from '../step.ts'
-import type { VectorLayout } from './layout.ts'
 import { scratchHeader } from './batch.ts'
-import { pagePositions } from './sequences.ts'
+import type { VectorLayout } from './layout.ts'
 import type { Slot } from './plan.ts'
+import { pagePositions } from './sequences.ts'
 
 export interface TraceShape {
   core: Core
@@ -27,7 +27,10 @@ export interface Tap {
 
 /** A vector of `length` at `at` in rows of `stride`. */
 function vectorTap(slot: Slot, stride: number, at: number, length: number, rows: number): Tap {
-  return { slots: [{ slot, words: stride * rows }], read: ([copy]) => Array.from({ length: rows }, (_, i) => Array.from(copy.subarray(i * stride + at, i * stride + at + length))) }
+  return {
+    slots: [{ slot, words: stride * rows }],
+    read: ([copy]) => Array.from({ length: rows }, (_, i) => Array.from(copy.subarray(i * stride + at, i * stride + at + length))),
+  }
 }
 
 /** Element c (0..7) of a block of activations at word `at` (ops/planes.wgsl, ops/wide.wgsl). */
@@ -75,16 +78,22 @@ export function tapOf(step: Step, shape: TraceShape): Tap {
       return inQkv(step.on)
     case 'quantise':
       return {
-        slots: [{ slot: 'act', words: (step.length / 2) * shape.stride }, { slot: 'sums', words: rows }],
+        slots: [
+          { slot: 'act', words: (step.length / 2) * shape.stride },
+          { slot: 'sums', words: rows },
+        ],
         read: (copies) => shape.rows.map((_, row) => readActivation(copies, shape, row, step.length)),
       }
     case 'record_q':
       return {
         slots: [{ slot: 'queries', words: heads * vectors.queryWords * rows }],
-        read: ([copy]) => shape.rows.map((_, row) => Array.from({ length: heads }, (_, h) => {
-          const at = (row * heads + h) * vectors.queryWords
-          return [...Array.from({ length: headDim }, (_, i) => blockElement(copy, at + (i >> 3) * 4, i & 7, shape.form)), copy[at + headDim / 2]]
-        }).flat()),
+        read: ([copy]) =>
+          shape.rows.map((_, row) =>
+            Array.from({ length: heads }, (_, h) => {
+              const at = (row * heads + h) * vectors.queryWords
+              return [...Array.from({ length: headDim }, (_, i) => blockElement(copy, at + (i >> 3) * 4, i & 7, shape.form)), copy[at + headDim / 2]]
+            }).flat(),
+          ),
       }
     case 'record_k':
     case 'record_v': {
@@ -94,23 +103,29 @@ export function tapOf(step: Step, shape: TraceShape): Tap {
       const pageWords = isKey ? vectors.keyPageWords : vectors.valuePageWords
       return {
         slots: [{ slot: isKey ? 'keys' : 'values', words: shape.pageCount * pageWords }],
-        read: ([copy]) => shape.rows.map(({ position, pages }) => Array.from({ length: kvHeads }, (_, h) => {
-          const area = (pages[Math.floor(position / pagePositions)] * kvHeads + h) * pagePositions * (recordWords + groups)
-          const cell = position % pagePositions
-          return readRecord(copy, area + cell * recordWords, area + pagePositions * recordWords + cell, headDim, groups)
-        }).flat()),
+        read: ([copy]) =>
+          shape.rows.map(({ position, pages }) =>
+            Array.from({ length: kvHeads }, (_, h) => {
+              const area = (pages[Math.floor(position / pagePositions)] * kvHeads + h) * pagePositions * (recordWords + groups)
+              const cell = position % pagePositions
+              return readRecord(copy, area + cell * recordWords, area + pagePositions * recordWords + cell, headDim, groups)
+            }).flat(),
+          ),
       }
     }
     case 'score':
     case 'weigh':
       return {
         slots: [{ slot: 'scratch', words: rows * heads * shape.scratchStride }],
-        read: ([copy]) => shape.rows.map(({ position }, row) => Array.from({ length: heads }, (_, h) => {
-          const at = (row * heads + h) * shape.scratchStride
-          const count = position + 1 - firstVisible(position, step.window)
-          const values = Array.from(copy.subarray(at + scratchHeader, at + scratchHeader + count))
-          return step.op === 'weigh' ? [...values, copy[at] >>> 0] : values
-        }).flat()),
+        read: ([copy]) =>
+          shape.rows.map(({ position }, row) =>
+            Array.from({ length: heads }, (_, h) => {
+              const at = (row * heads + h) * shape.scratchStride
+              const count = position + 1 - firstVisible(position, step.window)
+              const values = Array.from(copy.subarray(at + scratchHeader, at + scratchHeader + count))
+              return step.op === 'weigh' ? [...values, copy[at] >>> 0] : values
+            }).flat(),
+          ),
       }
     case 'mix':
       return vectorTap('attention', vectors.attention, 0, vectors.attention, rows)

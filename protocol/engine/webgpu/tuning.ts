@@ -5,6 +5,8 @@ export interface Tuning {
   form: 'planes' | 'wide'
   /** Whether the language has packed_4x8_integer_dot_product. */
   packed: boolean
+  /** Which rows of a panel a thread has, see ../ops/rows_quad.wgsl and rows_strided.wgsl. */
+  rows: 'quad' | 'strided'
   /** Matrix, one token: threads side by side in a workgroup (4 rows each) and threads that share the columns. lanes · split <= 256. */
   lanesOne: number
   split: number
@@ -14,7 +16,7 @@ export interface Tuning {
   /** Threads per row of the vector kernels and per head of attention: powers of two. */
   threads: number
   attentionThreads: number
-  /** Visible positions from which scores get workgroups of their own, and positions per such workgroup. */
+  /** Visible positions from which scores get workgroups of their own, and pages of 64 positions per such workgroup. */
   tileFrom: number
   tile: number
   /** Rows that run at once, and bytes of attention scratch they may use. */
@@ -25,24 +27,54 @@ export interface Tuning {
 }
 
 const gpu: Tuning = {
-  form: 'planes', packed: true, lanesOne: 8, split: 16, lanesMany: 16, tokens: 8, threads: 128, attentionThreads: 128, tileFrom: 256, tile: 256,
-  rowsMax: 256, scratchBytesMax: 32 << 20, partBytesMax: 32 << 20,
+  form: 'planes',
+  packed: true,
+  rows: 'quad',
+  lanesOne: 8,
+  split: 16,
+  lanesMany: 16,
+  tokens: 8,
+  threads: 128,
+  attentionThreads: 64,
+  tileFrom: 256,
+  tile: 2,
+  rowsMax: 256,
+  scratchBytesMax: 32 << 20,
+  partBytesMax: 32 << 20,
 }
 
 /** Software adapters run a workgroup on one core, several threads a vector: few wide workgroups, short reductions. */
 const software: Tuning = {
-  ...gpu, form: 'wide', lanesOne: 16, split: 1, lanesMany: 16, tokens: 1, threads: 8, attentionThreads: 16, tileFrom: 0xffffffff, rowsMax: 64,
+  ...gpu,
+  form: 'wide',
+  lanesOne: 16,
+  split: 1,
+  lanesMany: 16,
+  tokens: 1,
+  threads: 8,
+  attentionThreads: 16,
+  tileFrom: 0xffffffff,
+  rowsMax: 64,
 }
 
 /** True for adapters that are a program on the CPU (SwiftShader, llvmpipe, WARP). */
-export function isSoftware(info: { vendor?: string; architecture?: string; description?: string; device?: string; isFallbackAdapter?: boolean } | undefined): boolean {
+export function isSoftware(
+  info: { vendor?: string; architecture?: string; description?: string; device?: string; isFallbackAdapter?: boolean } | undefined,
+): boolean {
   if (!info) return false
-  return info.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|basic render|warp/i.test(`${info.vendor} ${info.architecture} ${info.description} ${info.device}`)
+  return (
+    info.isFallbackAdapter === true ||
+    /swiftshader|llvmpipe|lavapipe|basic render|warp/i.test(`${info.vendor} ${info.architecture} ${info.description} ${info.device}`)
+  )
 }
 
 /** The tuning for a device. `languageFeatures` is navigator.gpu.wgslLanguageFeatures; without it the plain dot product is used. */
 export function tuningOf(info: Parameters<typeof isSoftware>[0], languageFeatures: ReadonlySet<string> | undefined): Tuning {
   const packed = languageFeatures?.has('packed_4x8_integer_dot_product') ?? false
-  const base = isSoftware(info) ? software : gpu
+  const base = !isSoftware(info)
+    ? gpu
+    : /swiftshader/i.test(`${info?.architecture} ${info?.description}`)
+      ? { ...software, rows: 'strided' as const }
+      : software
   return { ...base, packed, form: packed ? base.form : 'wide' }
 }

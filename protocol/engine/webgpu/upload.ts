@@ -1,12 +1,19 @@
 // Weights from shards to GPU memory, in their canonical bytes: panels into weight buffers, row words and v32 vectors into buffers of their own.
-import { panelRows, type ModelSource } from '../../model/manifest.ts'
+import { type ModelSource, panelRows } from '../../model/manifest.ts'
 import { EngineError, type EngineOptions, type Segment } from '../engine.ts'
 import { shardsOf } from '../segment.ts'
 import type { Matrix, WeightLayout } from './layout.ts'
 import type { Memory } from './memory.ts'
 
 /** Reads each shard of the segment once and writes its tensors. Throws what the source throws, and EngineError 'cancelled' when the signal fires. */
-export async function uploadWeights(device: GPUDevice, source: ModelSource, segment: Segment, layout: WeightLayout, memory: Memory, options: EngineOptions): Promise<void> {
+export async function uploadWeights(
+  device: GPUDevice,
+  source: ModelSource,
+  segment: Segment,
+  layout: WeightLayout,
+  memory: Memory,
+  options: EngineOptions,
+): Promise<void> {
   const { manifest } = source
   const indices = shardsOf(manifest, segment)
   const total = indices.reduce((sum, index) => sum + manifest.shards[index].bytes, 0)
@@ -37,7 +44,13 @@ export async function uploadWeights(device: GPUDevice, source: ModelSource, segm
         const to = Math.min(panelAt + panels, part.panelFrom + part.panels)
         if (from >= to) continue
         const target = part.offset + (from - part.panelFrom) * matrix.panelBytes
-        device.queue.writeBuffer(memory.chunks[part.chunk], target, bytes, tensor.offset + (from - panelAt) * matrix.panelBytes, (to - from) * matrix.panelBytes)
+        device.queue.writeBuffer(
+          memory.chunks[part.chunk],
+          target,
+          bytes,
+          tensor.offset + (from - panelAt) * matrix.panelBytes,
+          (to - from) * matrix.panelBytes,
+        )
       }
       const words = panels * panelRows * 4
       device.queue.writeBuffer(memory.fixed.get('words')!, matrix.wordAt * 4 + panelAt * panelRows * 4, bytes, tensor.offset + tensor.bytes - words, words)

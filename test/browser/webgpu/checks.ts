@@ -24,13 +24,55 @@ export interface Outcome {
 
 /** Ways to cut the kernels: what a GPU would get, what a processor would, and odd ones that force every branch. */
 const cuts: Record<string, Partial<Tuning>> = {
-  'as a graphics card would': { form: 'planes', lanesOne: 8, split: 16, lanesMany: 16, tokens: 8, threads: 128, attentionThreads: 128, rowsMax: 256, tileFrom: 16, tile: 16 },
-  'as a processor would': { form: 'wide', lanesOne: 16, split: 1, lanesMany: 16, tokens: 1, threads: 8, attentionThreads: 16, rowsMax: 64, tileFrom: 0xffffffff },
-  'with plain products in the place of packed ones': { form: 'planes', packed: false, lanesOne: 4, split: 3, lanesMany: 4, tokens: 2, threads: 64, attentionThreads: 32 },
-  'with matrices in small parts, small batches and little scratch': { form: 'wide', partBytesMax: 6000, rowsMax: 7, scratchBytesMax: 8000, threads: 2, attentionThreads: 4, tileFrom: 1, tile: 3 },
+  'as a graphics card would': {
+    form: 'planes',
+    lanesOne: 8,
+    split: 16,
+    lanesMany: 16,
+    tokens: 8,
+    threads: 128,
+    attentionThreads: 64,
+    rowsMax: 256,
+    tileFrom: 16,
+    tile: 1,
+  },
+  'as a processor would': {
+    form: 'wide',
+    rows: 'strided',
+    lanesOne: 16,
+    split: 1,
+    lanesMany: 16,
+    tokens: 1,
+    threads: 8,
+    attentionThreads: 16,
+    rowsMax: 64,
+    tileFrom: 0xffffffff,
+  },
+  'with plain products in the place of packed ones': {
+    form: 'planes',
+    packed: false,
+    rows: 'strided',
+    lanesOne: 4,
+    split: 3,
+    lanesMany: 4,
+    tokens: 2,
+    threads: 64,
+    attentionThreads: 32,
+  },
+  'with matrices in small parts, small batches and little scratch': {
+    form: 'wide',
+    partBytesMax: 6000,
+    rowsMax: 7,
+    scratchBytesMax: 8000,
+    threads: 2,
+    attentionThreads: 4,
+    tileFrom: 1,
+    tile: 2,
+  },
 }
 
-const rowsOf = (sequence: number, from: number, count: number): Row[] => Array.from({ length: count }, (_, i) => ({ sequence, position: from + i, token: ((from + i) * 137 + sequence * 31 + 11) % 301 }))
+const rowsOf = (sequence: number, from: number, count: number): Row[] =>
+  Array.from({ length: count }, (_, i) => ({ sequence, position: from + i, token: ((from + i) * 137 + sequence * 31 + 11) % 301 }))
 const lastOf = (rows: Row[]): Want[] => rows.map((_, i) => (i === rows.length - 1 ? 'logits' : 'nothing'))
 
 async function traceOf(engine: SegmentEngine, rows: Row[], wants: Want[], boundary?: Int32Array): Promise<StepValues[]> {
@@ -57,9 +99,19 @@ export function checksOf(host: Host): [string, () => Promise<string | null>][] {
       device = await adapter.requestDevice()
       device.addEventListener('uncapturederror', (event) => errors.push(event.error.message))
     }
-    return createWebGpuEngine(device, source, { shaders: host.shaders, languageFeatures: host.gpu.wgslLanguageFeatures, slowReadback: host.slowReadback, now: host.now, ...options })
+    return createWebGpuEngine(device, source, {
+      shaders: host.shaders,
+      languageFeatures: host.gpu.wgslLanguageFeatures,
+      slowReadback: host.slowReadback,
+      now: host.now,
+      ...options,
+    })
   }
-  const against = async (source: ModelSource, options: Partial<WebGpuOptions>, compare: (reference: SegmentEngine, engine: WebGpuEngine) => Promise<string | null>): Promise<string | null> => {
+  const against = async (
+    source: ModelSource,
+    options: Partial<WebGpuOptions>,
+    compare: (reference: SegmentEngine, engine: WebGpuEngine) => Promise<string | null>,
+  ): Promise<string | null> => {
     const engine = await open(source, options)
     try {
       const wrong = await compare(await createReferenceEngine(source, { segment: options.segment }), engine)
@@ -87,7 +139,10 @@ export function checksOf(host: Host): [string, () => Promise<string | null>][] {
   ]
   for (const architecture of architectures) {
     for (const [how, tuning] of Object.entries(cuts)) {
-      checks.push([`every step of ${architecture} equals the reference, cut ${how}`, () => against(specimenPackage(specimenCore(architecture), 3), { tuning }, sameSteps)])
+      checks.push([
+        `every step of ${architecture} equals the reference, cut ${how}`,
+        () => against(specimenPackage(specimenCore(architecture), 3), { tuning }, sameSteps),
+      ])
     }
   }
   for (const [kind, format, wild] of kinds.slice(1)) {
@@ -96,33 +151,54 @@ export function checksOf(host: Host): [string, () => Promise<string | null>][] {
       checks.push([`every step equals the reference with ${kind}, cut ${how}`, () => against(source(), { tuning: cuts[how] }, sameSteps)])
     }
   }
-  checks.push(['every step equals the reference when boundaries take extreme values', () => against(specimenPackage(specimenCore('gemma3'), 5, undefined, true), { segment: { from: 2, to: 6 } }, extremes)])
-  checks.push(['every step equals the reference with heads of 128 and 256 dimensions', async () => {
-    for (const headDim of [128, 256]) {
-      const source = specimenPackage(specimenCore('qwen3', { headDim, heads: 2, kvHeads: 1, layers: 1 }), headDim)
-      for (const tuning of Object.values(cuts)) {
-        const wrong = await against(source, { tuning }, sameSteps)
-        if (wrong) return `${headDim}: ${wrong}`
+  checks.push([
+    'every step equals the reference when boundaries take extreme values',
+    () => against(specimenPackage(specimenCore('gemma3'), 5, undefined, true), { segment: { from: 2, to: 6 } }, extremes),
+  ])
+  checks.push([
+    'every step equals the reference with heads of 128 and 256 dimensions',
+    async () => {
+      for (const headDim of [128, 256]) {
+        const source = specimenPackage(specimenCore('qwen3', { headDim, heads: 2, kvHeads: 1, layers: 1 }), headDim)
+        for (const tuning of Object.values(cuts)) {
+          const wrong = await against(source, { tuning }, sameSteps)
+          if (wrong) return `${headDim}: ${wrong}`
+        }
       }
-    }
-    return null
-  }])
-  checks.push(['logits equal the reference over 200 positions, while the cache grows and a window slides', () => against(specimenPackage(specimenCore('gemma3'), 7), { tuning: { tileFrom: 64, tile: 64 } }, long)])
-  checks.push(['prompts cut in any batches, rows mixed with other sequences, truncated and written again give the same logits', () => against(specimenPackage(specimenCore('llama'), 8), {}, batches)])
+      return null
+    },
+  ])
+  checks.push([
+    'logits equal the reference over 200 positions, while the cache grows and a window slides',
+    () => against(specimenPackage(specimenCore('gemma3'), 7), { tuning: { tileFrom: 64, tile: 1 } }, long),
+  ])
+  checks.push([
+    'prompts cut in any batches, rows mixed with other sequences, truncated and written again give the same logits',
+    () => against(specimenPackage(specimenCore('llama'), 8), {}, batches),
+  ])
   checks.push(['a model cut in two gives the same boundary and logits', () => cutInTwo(open)])
   checks.push(['greedy tokens read back as numbers are the largest logits, the lowest id on ties', () => greedy(open)])
   checks.push(['wrong calls are refused with a reason and leave the engine as it was', () => refusals(open)])
-  checks.push(['a destroyed device is an error of kind lost, for the run under way and for the next', async () => {
-    const engine = await open(specimenPackage(specimenCore('llama'), 1))
-    await engine.run(rowsOf(0, 0, 3), lastOf(rowsOf(0, 0, 3)))
-    const running = engine.run(rowsOf(0, 3, 40), lastOf(rowsOf(0, 3, 40))).then(() => 'answered', (e) => (e instanceof EngineError ? e.kind : String(e)))
-    device!.destroy()
-    device = null
-    const first = await running
-    const second = await engine.run(rowsOf(0, 3, 1), ['logits']).then(() => 'answered', (e) => (e instanceof EngineError ? e.kind : String(e)))
-    await engine.close()
-    return (first === 'lost' || first === 'answered') && second === 'lost' ? null : `${first}, then ${second}`
-  }])
+  checks.push([
+    'a destroyed device is an error of kind lost, for the run under way and for the next',
+    async () => {
+      const engine = await open(specimenPackage(specimenCore('llama'), 1))
+      await engine.run(rowsOf(0, 0, 3), lastOf(rowsOf(0, 0, 3)))
+      const running = engine.run(rowsOf(0, 3, 40), lastOf(rowsOf(0, 3, 40))).then(
+        () => 'answered',
+        (e) => (e instanceof EngineError ? e.kind : String(e)),
+      )
+      device!.destroy()
+      device = null
+      const first = await running
+      const second = await engine.run(rowsOf(0, 3, 1), ['logits']).then(
+        () => 'answered',
+        (e) => (e instanceof EngineError ? e.kind : String(e)),
+      )
+      await engine.close()
+      return (first === 'lost' || first === 'answered') && second === 'lost' ? null : `${first}, then ${second}`
+    },
+  ])
   return checks
 }
 
@@ -130,15 +206,46 @@ async function extremes(reference: SegmentEngine, engine: WebGpuEngine): Promise
   const { hidden } = engine.manifest.core
   const next = random(99)
   const most = 0x7fffffff
-  const fills: ((i: number) => number)[] = [() => 0, () => most, () => -most, (i) => (i % 2 ? most : -most), (i) => (i === 3 ? 1 : 0), () => (next() % 3) - 1, () => next() | 1, () => (next() | 1) >> (next() % 31), (i) => (i === 7 ? -most : next() % 100)]
+  const fills: ((i: number) => number)[] = [
+    () => 0,
+    () => most,
+    () => -most,
+    (i) => (i % 2 ? most : -most),
+    (i) => (i === 3 ? 1 : 0),
+    () => (next() % 3) - 1,
+    () => next() | 1,
+    () => (next() | 1) >> (next() % 31),
+    (i) => (i === 7 ? -most : next() % 100),
+  ]
   const boundary = new Int32Array(fills.length * hidden)
   for (const [row, fill] of fills.entries()) for (let i = 0; i < hidden; i++) boundary[row * hidden + i] = Math.max(-most, fill(i))
   const rows = rowsOf(0, 0, fills.length)
-  return said(firstDivergence(await traceOf(reference, rows, rows.map(() => 'nothing'), boundary), await traceOf(engine, rows, rows.map(() => 'nothing'), boundary)))
+  return said(
+    firstDivergence(
+      await traceOf(
+        reference,
+        rows,
+        rows.map(() => 'nothing'),
+        boundary,
+      ),
+      await traceOf(
+        engine,
+        rows,
+        rows.map(() => 'nothing'),
+        boundary,
+      ),
+    ),
+  )
 }
 
 async function long(reference: SegmentEngine, engine: WebGpuEngine): Promise<string | null> {
-  for (const [from, count] of [[0, 60], [60, 30], [90, 1], [91, 100], [191, 9]]) {
+  for (const [from, count] of [
+    [0, 60],
+    [60, 30],
+    [90, 1],
+    [91, 100],
+    [191, 9],
+  ]) {
     const rows = rowsOf(2, from, count)
     const expected = await reference.run(rows, lastOf(rows))
     const found = await engine.run(rows, lastOf(rows))
@@ -181,7 +288,10 @@ async function cutInTwo(open: Open): Promise<string | null> {
     await whole.close()
     const first = await open(source, { segment: { from: 0, to: 2 } })
     const second = await open(source, { segment: { from: 2, to: source.manifest.core.layers } })
-    const { boundary } = await first.run(rows, rows.map(() => 'nothing'))
+    const { boundary } = await first.run(
+      rows,
+      rows.map(() => 'nothing'),
+    )
     const found = (await second.run(rows, lastOf(rows), boundary!)).logits.at(-1)!
     const wrong = differs(expected, found)
     await first.close()
@@ -192,7 +302,10 @@ async function cutInTwo(open: Open): Promise<string | null> {
 }
 
 async function greedy(open: Open): Promise<string | null> {
-  for (const [kind, source] of [['random', specimenPackage(specimenCore('llama', { vocab: 9001 }), 6)], ['all weights equal', equalHead(specimenPackage(specimenCore('llama', { vocab: 9001 }), 6))]] as const) {
+  for (const [kind, source] of [
+    ['random', specimenPackage(specimenCore('llama', { vocab: 9001 }), 6)],
+    ['all weights equal', equalHead(specimenPackage(specimenCore('llama', { vocab: 9001 }), 6))],
+  ] as const) {
     const engine = await open(source)
     const rows = rowsOf(0, 0, 9)
     const wants: Want[] = rows.map((_, i) => (i % 2 ? 'logits' : 'nothing'))
@@ -220,7 +333,11 @@ function equalHead(source: ModelSource): ModelSource {
 
 async function refusals(open: Open): Promise<string | null> {
   const engine = await open(specimenPackage(specimenCore('llama'), 2), { kvTokensMax: 40 })
-  const kindOf = (work: Promise<unknown>): Promise<string> => work.then(() => 'nothing', (e) => (e instanceof EngineError ? e.kind : String(e)))
+  const kindOf = (work: Promise<unknown>): Promise<string> =>
+    work.then(
+      () => 'nothing',
+      (e) => (e instanceof EngineError ? e.kind : String(e)),
+    )
   const rows = rowsOf(0, 0, 5)
   const before = Array.from((await engine.run(rows, lastOf(rows))).logits.at(-1)!)
   const kinds = [
@@ -239,7 +356,7 @@ async function refusals(open: Open): Promise<string | null> {
 }
 
 /** Runs the checks whose name holds `only`, one after the other. */
-export async function runChecks(host: Host, only = ''): Promise<Outcome[]> {
+export async function runChecks(host: Host, only = '', each: (outcome: Outcome) => void = () => {}): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
   for (const [name, check] of checksOf(host)) {
     if (!name.includes(only)) continue
@@ -251,6 +368,7 @@ export async function runChecks(host: Host, only = ''): Promise<Outcome[]> {
       wrong = error instanceof Error ? `${error.message} ${error.stack ?? ''}` : String(error)
     }
     outcomes.push({ name, wrong, ms: Math.round(host.now() - from) })
+    each(outcomes.at(-1)!)
   }
   return outcomes
 }

@@ -14,7 +14,13 @@ import { folderSource } from '../../bench/hosts/folder-source.ts'
 import { type Measured, measure, report } from './measure.ts'
 
 const { values: asked } = parseArgs({
-  options: { host: { type: 'string' }, package: { type: 'string' }, bandwidth: { type: 'string' }, options: { type: 'string', default: '{}' }, json: { type: 'boolean', default: false } },
+  options: {
+    host: { type: 'string' },
+    package: { type: 'string' },
+    bandwidth: { type: 'string' },
+    options: { type: 'string', default: '{}' },
+    json: { type: 'boolean', default: false },
+  },
 })
 if (!asked.package) throw new Error('--package DIR is missing: a folder with `manifest` and the shards')
 const folder = asked.package
@@ -26,8 +32,22 @@ async function here(): Promise<Measured> {
   if (!adapter) throw new Error('no WebGPU adapter was found; in Node name a host with --host')
   const device = await adapter.requestDevice({ requiredFeatures: adapter.features.has('timestamp-query') ? ['timestamp-query'] : [] })
   const source = await folderSource((name) => readFile(`${folder}/${name}`))
-  const shaders = Object.fromEntries(shaderNames.map((name) => [name, readFileSync(new URL(`../../../protocol/engine/ops/${name}.wgsl`, import.meta.url), 'utf8')]))
-  return measure((tuning) => createWebGpuEngine(device, source, { shaders, languageFeatures: navigator.gpu.wgslLanguageFeatures, adapterInfo: adapter.info, slowReadback: true, now, tuning }), now, options)
+  const shaders = Object.fromEntries(
+    shaderNames.map((name) => [name, readFileSync(new URL(`../../../protocol/engine/ops/${name}.wgsl`, import.meta.url), 'utf8')]),
+  )
+  return measure(
+    (tuning) =>
+      createWebGpuEngine(device, source, {
+        shaders,
+        languageFeatures: navigator.gpu.wgslLanguageFeatures,
+        adapterInfo: adapter.info,
+        slowReadback: true,
+        now,
+        tuning,
+      }),
+    now,
+    options,
+  )
 }
 
 const measured = asked.host ? await (await import('./host.ts')).measureIn(asked.host as 'deno', folder, options) : await here()

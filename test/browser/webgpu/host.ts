@@ -16,7 +16,11 @@ export const root = fileURLToPath(new URL('../../../', import.meta.url))
 
 /** Deno with the arguments; its last line of output. Mesa asks for a runtime directory. */
 export async function runDeno(script: string, args: string[]): Promise<string> {
-  const child = spawn(join(root, 'node_modules/.bin/deno'), ['run', '-A', '--no-check', join(here, script), ...args], { cwd: root, env: { XDG_RUNTIME_DIR: tmpdir(), ...process.env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(join(root, 'node_modules/.bin/deno'), ['run', '-A', '--no-check', join(here, script), ...args], {
+    cwd: root,
+    env: { XDG_RUNTIME_DIR: tmpdir(), ...process.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let out = ''
   let errors = ''
   child.stdout.on('data', (chunk) => (out += chunk))

@@ -77,8 +77,19 @@ export async function measure(open: (tuning: Partial<Tuning>) => Promise<WebGpuE
   const opsMs = ops.reduce((sum, op) => sum + op.ms, 0)
   const matrixMs = ops.filter((op) => op.kernel.startsWith('matmul')).reduce((sum, op) => sum + op.ms, 0)
   const result: Measured = {
-    description: engine.description, tuning: engine.tuning, loadMs, compileMs: engine.compileMs, memory: engine.memoryBytes(), prefill, decode, greedy,
-    weightBytes: ops.reduce((sum, op) => sum + op.weightBytes, 0), ops, opsMs, otherShare: opsMs > 0 ? 1 - matrixMs / opsMs : 0, answer,
+    description: engine.description,
+    tuning: engine.tuning,
+    loadMs,
+    compileMs: engine.compileMs,
+    memory: engine.memoryBytes(),
+    prefill,
+    decode,
+    greedy,
+    weightBytes: ops.reduce((sum, op) => sum + op.weightBytes, 0),
+    ops,
+    opsMs,
+    otherShare: opsMs > 0 ? 1 - matrixMs / opsMs : 0,
+    answer,
   }
   await engine.close()
   return result
@@ -93,11 +104,15 @@ export function report(m: Measured, bandwidth: number | null): string {
   ]
   if (m.ops.length > 0) {
     const perSecond = m.weightBytes * m.greedy
-    lines.push(`weights read ${(m.weightBytes / 1e6).toFixed(1)} MB a token = ${(perSecond / 1e9).toFixed(2)} GB/s${bandwidth ? `, ${((100 * perSecond) / bandwidth).toFixed(1)} % of ${(bandwidth / 1e9).toFixed(0)} GB/s` : ''}`)
+    lines.push(
+      `weights read ${(m.weightBytes / 1e6).toFixed(1)} MB a token = ${(perSecond / 1e9).toFixed(2)} GB/s${bandwidth ? `, ${((100 * perSecond) / bandwidth).toFixed(1)} % of ${(bandwidth / 1e9).toFixed(0)} GB/s` : ''}`,
+    )
     lines.push(`ops ${m.opsMs.toFixed(2)} ms a token, ${(100 * m.otherShare).toFixed(1)} % of it not matrices`)
     for (const op of m.ops) {
       const rate = op.weightBytes > 0 ? `${(op.weightBytes / op.ms / 1e6).toFixed(2)} GB/s` : ''
-      lines.push(`  ${op.op.padEnd(44)} ${op.ms.toFixed(3).padStart(9)} ms ${((100 * op.ms) / m.opsMs).toFixed(1).padStart(5)} %  x${String(op.count).padEnd(4)} ${rate}`)
+      lines.push(
+        `  ${op.op.padEnd(44)} ${op.ms.toFixed(3).padStart(9)} ms ${((100 * op.ms) / m.opsMs).toFixed(1).padStart(5)} %  x${String(op.count).padEnd(4)} ${rate}`,
+      )
     }
   }
   return lines.join('\n')

@@ -5,7 +5,10 @@ import { runChecks } from './checks.ts'
 import { measure } from './measure.ts'
 
 const shaders = Object.fromEntries(
-  Object.entries(import.meta.glob<string>('../../../protocol/engine/ops/*.wgsl', { query: '?raw', import: 'default', eager: true })).map(([path, text]) => [path.replace(/^.*\/|\.wgsl$/g, ''), text]),
+  Object.entries(import.meta.glob<string>('../../../protocol/engine/ops/*.wgsl', { query: '?raw', import: 'default', eager: true })).map(([path, text]) => [
+    path.replace(/^.*\/|\.wgsl$/g, ''),
+    text,
+  ]),
 )
 const slowReadback = navigator.userAgent.includes('Firefox/')
 const now = (): number => performance.now()
@@ -18,7 +21,19 @@ Object.assign(globalThis, {
       if (!adapter) throw new Error('no WebGPU adapter')
       const device = await adapter.requestDevice({ requiredFeatures: adapter.features.has('timestamp-query') ? ['timestamp-query'] : [] })
       const source = await folderSource(overHttp(place))
-      return measure((tuning) => createWebGpuEngine(device, source, { shaders, languageFeatures: navigator.gpu.wgslLanguageFeatures, adapterInfo: adapter.info, slowReadback, now, tuning }), now, options)
+      return measure(
+        (tuning) =>
+          createWebGpuEngine(device, source, {
+            shaders,
+            languageFeatures: navigator.gpu.wgslLanguageFeatures,
+            adapterInfo: adapter.info,
+            slowReadback,
+            now,
+            tuning,
+          }),
+        now,
+        options,
+      )
     },
   },
 })

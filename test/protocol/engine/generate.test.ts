@@ -7,7 +7,14 @@ import { greedy, samplerOf } from '../../../protocol/engine/sampler.ts'
 import { tinyCore, tinyPackage } from '../../tiny-package.ts'
 
 const source = tinyPackage(tinyCore('llama'), 5)
-const ask = (change: Partial<Request> = {}): Request => ({ prompt: [5, 9, 200, 31, 7, 44, 120], sampler: greedy, key: noiseKey(1), maxTokens: 20, stopIds: [], ...change })
+const ask = (change: Partial<Request> = {}): Request => ({
+  prompt: [5, 9, 200, 31, 7, 44, 120],
+  sampler: greedy,
+  key: noiseKey(1),
+  maxTokens: 20,
+  stopIds: [],
+  ...change,
+})
 const collect = async (session: Session, request: Request): Promise<{ tokens: number[]; stop: string; prefilled: number }> => {
   const all: Progress[] = []
   for await (const p of session.generate(request)) all.push(p)
@@ -69,11 +76,21 @@ describe('a session', () => {
 
 test('hashes of questions and answers change with every field', () => {
   const q = { modelId: '11'.repeat(32), sampler: greedy, seed: 7, maxTokens: 5, stopIds: [2], prompt: [1, 2, 3] }
-  const others = [{ modelId: '12'.repeat(32) }, { sampler: { ...greedy, topK: 1 } }, { seed: 8 }, { maxTokens: 6 }, { stopIds: [] }, { prompt: [1, 2] }, { stopIds: [2, 1], prompt: [2, 3] }]
+  const others = [
+    { modelId: '12'.repeat(32) },
+    { sampler: { ...greedy, topK: 1 } },
+    { seed: 8 },
+    { maxTokens: 6 },
+    { stopIds: [] },
+    { prompt: [1, 2] },
+    { stopIds: [2, 1], prompt: [2, 3] },
+  ]
   const hashes = [q, ...others.map((o) => ({ ...q, ...o }))].map((x) => inputHash(x).join())
   expect(new Set(hashes).size).toBe(hashes.length)
   const input = inputHash(q)
-  expect(new Set([outputHash(input, [1], 'eos'), outputHash(input, [2], 'eos'), outputHash(input, [1], 'length'), outputHash(input, [], 'eos')].map(String)).size).toBe(4)
+  expect(
+    new Set([outputHash(input, [1], 'eos'), outputHash(input, [2], 'eos'), outputHash(input, [1], 'length'), outputHash(input, [], 'eos')].map(String)).size,
+  ).toBe(4)
 })
 
 test('the loss of a text counts every token of a window but the first, and more context than the model has is refused', async () => {

@@ -1,15 +1,15 @@
 // Each reference op against the real-valued function it stands for, and at its extremes. (WASM and WGSL are compared bit for bit with these in their own tests.)
 import { describe, expect, test } from 'vitest'
+import { bitlen, exp2neg, isqrt32, isqrtBig, mulhi, mulShift, rshift } from '../../../protocol/engine/integer.ts'
 import { mix, score, weigh } from '../../../protocol/engine/ops/attention.ts'
-import { sigmoidGelu, sigmoidSilu, gate } from '../../../protocol/engine/ops/gate.ts'
+import { gate, sigmoidGelu, sigmoidSilu } from '../../../protocol/engine/ops/gate.ts'
 import { matmul } from '../../../protocol/engine/ops/matmul.ts'
 import { quantise } from '../../../protocol/engine/ops/quantise.ts'
 import { newQueryRecords, newRecords, record, recordQuery } from '../../../protocol/engine/ops/record.ts'
 import { rmsnorm } from '../../../protocol/engine/ops/rmsnorm.ts'
 import { angle } from '../../../protocol/engine/ops/rope.ts'
 import { rowWord, weightAt } from '../../../protocol/engine/ops/weights.ts'
-import { bitlen, exp2neg, isqrt32, isqrtBig, mulhi, mulShift, rshift } from '../../../protocol/engine/integer.ts'
-import { epsilonOf, ropeTables, scoreScale, splitFrequencies, ropeFrequencies } from '../../../protocol/engine/tables.ts'
+import { epsilonOf, ropeFrequencies, ropeTables, scoreScale, splitFrequencies } from '../../../protocol/engine/tables.ts'
 import type { Tensor } from '../../../protocol/model/manifest.ts'
 import { tensorBytes } from '../../../protocol/model/manifest.ts'
 import { random } from '../../tiny-package.ts'
@@ -77,7 +77,17 @@ describe('ops stand for what they are named after', () => {
 
   test.each(['w8', 'g8', 'w4'] as const)('matmul over %s, also with every byte at its extremes', (format) => {
     for (const kind of ['random', 'max', 'min']) {
-      const weight: Tensor = { name: 't', format, rows: 20, columns: 2080, bits: 0, shard: 0, offset: 0, bytes: tensorBytes(format, 20, 2080), root: new Uint8Array(32) }
+      const weight: Tensor = {
+        name: 't',
+        format,
+        rows: 20,
+        columns: 2080,
+        bits: 0,
+        shard: 0,
+        offset: 0,
+        bytes: tensorBytes(format, 20, 2080),
+        root: new Uint8Array(32),
+      }
       const bytes = Uint8Array.from({ length: weight.bytes }, () => (kind === 'random' ? next() >>> 24 : kind === 'max' ? 127 : 128))
       const act = Int16Array.from({ length: 2080 }, () => (kind === 'random' ? (next() % 32767) - 16383 : 16383))
       const y = new Int32Array(20)

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { exp31, log2Q28 } from '../../../protocol/engine/logarithm.ts'
 import { lossOf } from '../../../protocol/engine/loss.ts'
-import { argmax, gumbel, greedy, massOf, philox, radixThreshold, sample, SamplerError, samplerOf } from '../../../protocol/engine/sampler.ts'
+import { argmax, greedy, gumbel, massOf, philox, radixThreshold, SamplerError, sample, samplerOf } from '../../../protocol/engine/sampler.ts'
 import { random } from '../../tiny-package.ts'
 
 const logitsOf = (count: number, seed: number, spread = 20): Int32Array => {
@@ -17,18 +17,22 @@ test('Philox4x32-10 gives the published known answers', () => {
 
 test('radix thresholds equal sorting, with and without weights', () => {
   fc.assert(
-    fc.property(fc.array(fc.tuple(fc.integer({ min: 0, max: 4294967295 }), fc.integer({ min: 0, max: 1000 })), { minLength: 1, maxLength: 80 }), fc.nat(), (pairs, pick) => {
-      const keys = Uint32Array.from(pairs, ([k]) => k % 7 === 0 ? 5 : k)
-      const weights = Float64Array.from(pairs, ([, w]) => w + 1)
-      const need = 1 + (pick % keys.length)
-      expect(radixThreshold(keys, null, need)).toBe([...keys].sort((a, b) => b - a)[need - 1])
-      const total = weights.reduce((a, b) => a + b, 0)
-      const mass = 1 + (pick % total)
-      const threshold = radixThreshold(keys, weights, mass)
-      const upper = (from: number): number => keys.reduce((sum, k, i) => (k >= from ? sum + weights[i] : sum), 0)
-      expect(upper(threshold)).toBeGreaterThanOrEqual(mass)
-      if (threshold < 4294967295) expect(upper(threshold + 1)).toBeLessThan(mass)
-    }),
+    fc.property(
+      fc.array(fc.tuple(fc.integer({ min: 0, max: 4294967295 }), fc.integer({ min: 0, max: 1000 })), { minLength: 1, maxLength: 80 }),
+      fc.nat(),
+      (pairs, pick) => {
+        const keys = Uint32Array.from(pairs, ([k]) => (k % 7 === 0 ? 5 : k))
+        const weights = Float64Array.from(pairs, ([, w]) => w + 1)
+        const need = 1 + (pick % keys.length)
+        expect(radixThreshold(keys, null, need)).toBe([...keys].sort((a, b) => b - a)[need - 1])
+        const total = weights.reduce((a, b) => a + b, 0)
+        const mass = 1 + (pick % total)
+        const threshold = radixThreshold(keys, weights, mass)
+        const upper = (from: number): number => keys.reduce((sum, k, i) => (k >= from ? sum + weights[i] : sum), 0)
+        expect(upper(threshold)).toBeGreaterThanOrEqual(mass)
+        if (threshold < 4294967295) expect(upper(threshold + 1)).toBeLessThan(mass)
+      },
+    ),
   )
 })
 
@@ -76,7 +80,8 @@ test('top-k, top-p and min-p keep what sorting would keep', () => {
   const kept = seen({ temperature: 5, topK: 0, topP: 0.1, minP: 0, repeatPenalty: 1 })
   for (const id of kept) expect(order.indexOf(id)).toBeLessThanOrEqual(count)
   expect(kept.size).toBeGreaterThan(count * 0.8)
-  for (const id of seen({ temperature: 5, topK: 0, topP: 1, minP: 0.9, repeatPenalty: 1 })) expect(Math.exp((zt[id] - zt[order[0]]) / 65536)).toBeGreaterThan(0.899)
+  for (const id of seen({ temperature: 5, topK: 0, topP: 1, minP: 0.9, repeatPenalty: 1 }))
+    expect(Math.exp((zt[id] - zt[order[0]]) / 65536)).toBeGreaterThan(0.899)
 })
 
 test('the repetition penalty lowers recent tokens only', () => {

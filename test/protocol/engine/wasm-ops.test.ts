@@ -70,7 +70,10 @@ describe('elementwise kernels equal the reference', () => {
     })
     test(`gate: ${name}`, () => {
       for (const [, up] of vectors(96)) {
-        for (const [kind, outBits] of [['silu', 16], ['gelu', 12]] as const) {
+        for (const [kind, outBits] of [
+          ['silu', 16],
+          ['gelu', 12],
+        ] as const) {
           const expected = new Int32Array(96)
           gate(expected, x, up, kind, outBits)
           i32(65536, 96).set(x)
@@ -95,7 +98,11 @@ describe('elementwise kernels equal the reference', () => {
       expect([low[3], high[3]]).toEqual([0, 0])
     })
     test(`rmsnorm: ${name}`, () => {
-      for (const [n, weightBits, outBits, inBits] of [[96, 22, 16, 12], [30, 14, 8, 8], [96, 22, 12, 16]] as const) {
+      for (const [n, weightBits, outBits, inBits] of [
+        [96, 22, 16, 12],
+        [30, 14, 8, 8],
+        [96, 22, 12, 16],
+      ] as const) {
         const part = x.slice(0, n)
         const { epsilon, rootN } = epsilonOf(0x3727c5ac, n, inBits)
         const next = random(n)
@@ -168,7 +175,11 @@ describe('matrix kernels equal the reference', () => {
   ]
   const at = { w: 1 << 20, x: 30 << 20, y: 40 << 20, e: 41 << 20, scratch: 42 << 20, act: 44 << 20, permuted: 45 << 20, sums: 46 << 20, halves: 47 << 20 }
   for (const format of ['w8', 'w4', 'g8'] as const) {
-    for (const [rows, columns] of [[32, 96], [20, 1536], [16, 3104]]) {
+    for (const [rows, columns] of [
+      [32, 96],
+      [20, 1536],
+      [16, 3104],
+    ]) {
       for (const [fillName, fill] of fills) {
         test(`${format} ${rows}x${columns}, ${fillName}: one row, and 1 to 5 rows`, () => {
           const next = random(rows + columns)
@@ -178,7 +189,8 @@ describe('matrix kernels equal the reference', () => {
           const padded = Math.ceil(rows / 16) * 16
           const words = bytes.length - padded * 4
           const view = new DataView(bytes.buffer)
-          for (let r = 0; r < padded; r++) view.setUint32(words + r * 4, (next() & 0xffff) | ([20, 25, 30, 0, 40, 63, 12][r % 7] << 16) | ((next() & 0xff) << 24), true)
+          for (let r = 0; r < padded; r++)
+            view.setUint32(words + r * 4, (next() & 0xffff) | ([20, 25, 30, 0, 40, 63, 12][r % 7] << 16) | ((next() & 0xff) << 24), true)
           u8(at.w, bytes.length).set(bytes)
           const count = 5
           const stride = columns * 2 + 64
@@ -210,8 +222,22 @@ describe('matrix kernels equal the reference', () => {
             i32(at.y, padded * count).fill(0)
             for (let p = 0; p < padded / 16; p++) {
               k.panelRows(
-                at.y + p * 64, padded * 4, at.w + p * panelBytes, at.w + words + p * 64, formats[format], columns, m,
-                at.permuted, stride, at.sums, 1024, at.halves, 1024, at.e, 16, at.scratch,
+                at.y + p * 64,
+                padded * 4,
+                at.w + p * panelBytes,
+                at.w + words + p * 64,
+                formats[format],
+                columns,
+                m,
+                at.permuted,
+                stride,
+                at.sums,
+                1024,
+                at.halves,
+                1024,
+                at.e,
+                16,
+                at.scratch,
               )
             }
             for (let j = 0; j < m; j++) expect(i32(at.y + j * padded * 4, rows)).toEqual(expected[j])
@@ -235,64 +261,89 @@ describe('matrix kernels equal the reference', () => {
 })
 
 describe('attention kernels equal the reference', () => {
-  const headDim = 64
-  const blockBytes = 132 * headDim + 384
-  const at = { table: 65536, pages: 1 << 20, x: 70000 * 4, q: 300000, wide: 310000, t: 8 << 20, w: 9 << 20, sums: 10 << 20, out: 11 << 20 }
-  const pool = (n: number): Int32Array[] => vectors(n).map(([, v]) => v)
-
-  for (const [name, seed, choose] of [
-    ['ordinary heads', 1, (i: number, next: () => number) => pool(headDim)[8 - (next() % 2) * (i % 2)]],
-    ['extreme heads', 2, (i: number) => pool(headDim)[i % 10]],
-    ['equal heads', 3, () => pool(headDim)[1]],
-  ] as const) {
-    test(`record, score, weigh, mix: ${name}`, () => {
-      const next = random(seed)
-      const positions = 200
-      const keys = Array.from({ length: positions }, () => newRecords(1, headDim, 2))
-      const values = Array.from({ length: positions }, () => newRecords(1, headDim, 1))
-      for (let p = 0; p * 64 < positions; p++) new Uint32Array(memory.buffer, at.table, 16)[p] = at.pages + p * blockBytes
-      // Whatever lies in pages must not matter.
-      u8(at.pages, 4 * blockBytes).forEach((_, i, all) => (all[i] = next()))
-      for (let j = 0; j < positions; j++) {
-        const block = at.pages + (j >> 6) * blockBytes
-        const shuffled = (v: Int32Array, i: number) => v.map((x) => Math.max(-most, (x ^ (next() & 0xff)) >> ((i * 7) % 5)))
-        const [x, y] = [shuffled(choose(j, next), j), shuffled(choose(j + 1, next), j + 3)]
-        record(keys[j], x, 1)
-        record(values[j], y, 1)
-        i32(at.x, headDim).set(x)
-        k.recordKey(block, j & 63, at.x, headDim, at.wide)
-        i32(at.x, headDim).set(y)
-        k.recordValue(block, j & 63, at.x, headDim, at.wide)
-      }
-      const { am, ae } = scoreScale(headDim)
-      for (const [first, last] of [[0, 0], [0, 5], [0, 199], [17, 80], [63, 64], [190, 190]]) {
-        const q = newQueryRecords(1, headDim)
-        const x = choose(last, next)
-        recordQuery(q, x, 1)
-        i32(at.x, headDim).set(x)
-        expect(k.recordQuery(at.q, at.x, headDim)).toBe(q.exponents[0])
-        expect(i16(at.q, headDim)).toEqual(q.values)
-        const count = last - first + 1
-        const skip = first & 15
-        const head = (r: ReturnType<typeof newRecords>) => ({ values: r.values, at: 0, mantissas: r.mantissas, scale: 0, exponent: r.exponents[0] })
-        const t = Int32Array.from({ length: count }, (_, j) => score({ values: q.values, at: 0, exponent: q.exponents[0] }, head(keys[first + j]), headDim, am, ae))
-        k.score(at.t, first, last, at.table, 0, at.q, q.exponents[0], headDim, am, ae)
-        expect(i32(at.t + skip * 4, count)).toEqual(t)
-        const w = new Uint16Array(count)
-        const z = weigh(w, t, count)
-        expect(k.weigh(at.w, at.t, first, last)).toBe(z)
-        expect(new Uint16Array(memory.buffer, at.w + skip * 2, count)).toEqual(w)
-        const expected = new Int32Array(headDim)
-        mix(expected, 0, headDim, w, z, count, (j) => head(values[first + j]))
-        k.mix(at.out, at.w, z, first, last, at.table, 0, headDim, at.sums)
-        expect(i32(at.out, headDim)).toEqual(expected)
-      }
-    })
+  const at = { table: 65536, pages: 1 << 20, x: 280000, q: 300000, wide: 310000, t: 8 << 20, w: 9 << 20, sums: 10 << 20, out: 11 << 20 }
+  const kinds: [string, (pool: Int32Array[], i: number, next: () => number) => Int32Array][] = [
+    ['ordinary heads', (pool, i, next) => pool[8 - (next() % 2) * (i % 2)]],
+    ['extreme heads', (pool, i) => pool[i % 10]],
+    ['equal heads', (pool) => pool[1]],
+  ]
+  for (const [headDim, positions] of [
+    [32, 200],
+    [64, 200],
+    [128, 100],
+    [256, 80],
+    [64, 1100],
+  ]) {
+    for (const [name, choose] of kinds) {
+      test(`record, score, weigh, mix: ${name} of ${headDim}, ${positions} positions`, () => {
+        const blockBytes = 132 * headDim + 384
+        const groups = headDim / 32
+        const pool = vectors(headDim).map(([, v]) => v)
+        const next = random(headDim + positions)
+        const keys = Array.from({ length: positions }, () => newRecords(1, headDim, groups))
+        const values = Array.from({ length: positions }, () => newRecords(1, headDim, 1))
+        const pages = Math.ceil(positions / 64)
+        for (let p = 0; p < pages; p++) new Uint32Array(memory.buffer, at.table, pages)[p] = at.pages + p * blockBytes
+        // Whatever lies in pages must not matter.
+        u8(at.pages, pages * blockBytes).forEach((_, i, all) => (all[i] = next()))
+        for (let j = 0; j < positions; j++) {
+          const block = at.pages + (j >> 6) * blockBytes
+          const shuffled = (v: Int32Array, i: number) => v.map((x) => Math.max(-most, (x ^ (next() & 0xff)) >> ((i * 7) % 5)))
+          const [x, y] = [shuffled(choose(pool, j, next), j), shuffled(choose(pool, j + 1, next), j + 3)]
+          record(keys[j], x, 1)
+          record(values[j], y, 1)
+          i32(at.x, headDim).set(x)
+          k.recordKey(block, j & 63, at.x, headDim, at.wide)
+          i32(at.x, headDim).set(y)
+          k.recordValue(block, j & 63, at.x, headDim, at.wide)
+        }
+        const { am, ae } = scoreScale(headDim)
+        const ranges = [
+          [0, 0],
+          [0, 5],
+          [0, positions - 1],
+          [17, 70],
+          [63, 64],
+          [30, 30],
+          [Math.max(0, positions - 600), positions - 2],
+        ]
+        for (const [first, last] of ranges) {
+          const q = newQueryRecords(1, headDim)
+          const x = choose(pool, last, next)
+          recordQuery(q, x, 1)
+          i32(at.x, headDim).set(x)
+          expect(k.recordQuery(at.q, at.x, headDim)).toBe(q.exponents[0])
+          expect(i16(at.q, headDim)).toEqual(q.values)
+          const count = last - first + 1
+          const skip = first & 15
+          const head = (r: ReturnType<typeof newRecords>) => ({ values: r.values, at: 0, mantissas: r.mantissas, scale: 0, exponent: r.exponents[0] })
+          const t = Int32Array.from({ length: count }, (_, j) =>
+            score({ values: q.values, at: 0, exponent: q.exponents[0] }, head(keys[first + j]), headDim, am, ae),
+          )
+          k.score(at.t, first, last, at.table, 0, at.q, q.exponents[0], headDim, am, ae)
+          expect(i32(at.t + skip * 4, count)).toEqual(t)
+          const w = new Uint16Array(count)
+          const z = weigh(w, t, count)
+          expect(k.weigh(at.w, at.t, first, last)).toBe(z)
+          expect(new Uint16Array(memory.buffer, at.w + skip * 2, count)).toEqual(w)
+          const expected = new Int32Array(headDim)
+          mix(expected, 0, headDim, w, z, count, (j) => head(values[first + j]))
+          k.mix(at.out, at.w, z, first, last, at.table, 0, headDim, at.sums)
+          expect(i32(at.out, headDim)).toEqual(expected)
+        }
+      })
+    }
   }
 
   test('weigh over random and saturated scores', () => {
     const next = random(5)
-    for (const make of [() => Math.max(-most, next() | 0), () => (next() % 2000000) - 1000000, () => (next() % 2 ? most : -most), () => 7, () => (next() % 65536)]) {
+    for (const make of [
+      () => Math.max(-most, next() | 0),
+      () => (next() % 2000000) - 1000000,
+      () => (next() % 2 ? most : -most),
+      () => 7,
+      () => next() % 65536,
+    ]) {
       for (const count of [1, 15, 16, 17, 300]) {
         const t = Int32Array.from({ length: count }, make)
         const w = new Uint16Array(count)
