@@ -96,7 +96,7 @@ test('markdown keeps its meaning: code with a copy button, lists, tables, quotes
   await page.getByRole('button', { name: 'Markdown', exact: true }).click()
   const markdown = page.locator('.markdown')
   expect(await markdown.locator('h3, ol, ul, blockquote, table, .code, strong').count()).toBe(8)
-  expect(await markdown.innerText()).toContain('☑ done')
+  expect(await markdown.textContent()).toContain('☑ done')
   await markdown.getByRole('button', { name: 'Copy' }).click()
   await markdown.getByRole('button', { name: 'Copied' }).waitFor()
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe('print("<hi> & bye")')

@@ -44,7 +44,7 @@ test('a shard with a wrong hash is refused in a sentence, kept out of the store,
     return bytes
   }
   await page.getByRole('button', { name: /^Download/ }).click()
-  expect(await page.getByRole('alert').innerText()).toMatch(
+  expect(await page.getByRole('alert').textContent()).toMatch(
     /^Shard layer-1 of Specimen was refused: its SHA-256 is [0-9a-f]{12}…, the manifest says [0-9a-f]{12}…/,
   )
   expect(await page.getByLabel('Message', { exact: true }).isDisabled()).toBe(true)
@@ -66,7 +66,7 @@ test('a manifest that is not the one of its id is refused', async () => {
   const { encodeManifest } = await import('../../protocol/model/identity.ts')
   site.damage = (path) => (path.endsWith('/manifest') ? encodeManifest(other.manifest) : null)
   await page.getByRole('button', { name: /^Download/ }).click()
-  expect(await page.getByRole('alert').innerText()).toMatch(/^The manifest of model [0-9a-f]{12} was refused: its hash is [0-9a-f]{12}/)
+  expect(await page.getByRole('alert').textContent()).toMatch(/The manifest of model [0-9a-f]{12} was refused: its hash is [0-9a-f]{12}/)
   expect(fileRequests(site).map((r) => r.path.split('/').at(-1))).toEqual(['manifest'])
 })
 
@@ -83,7 +83,7 @@ test('bytes that change on the disk later are found before they answer, and only
     await writer.close()
   }, specimen.id)
   await ask(page, 'Hello')
-  expect(await answers(page).last().getByRole('alert').innerText()).toMatch(/Shard layer-2 of Specimen was refused: its bytes on this device changed/)
+  expect(await answers(page).last().getByRole('alert').textContent()).toMatch(/Shard layer-2 of Specimen was refused: its bytes on this device changed/)
   const before = fileRequests(site).length
   await openModels(page)
   await page.getByRole('button', { name: 'Resume' }).click()
@@ -158,7 +158,7 @@ test('two tabs share one store: what both download at once is fetched once, and 
     .filter((name) => name !== 'manifest')
   expect(names.toSorted()).toEqual(specimen.manifest.shards.map((shard) => shard.name).toSorted())
   await Promise.all([ask(first.page, 'Hello'), ask(second.page, 'Hello')])
-  expect(await answers(first.page).last().locator('.markdown').innerText()).toBe(await answers(second.page).last().locator('.markdown').innerText())
+  expect(await answers(first.page).last().locator('.markdown').textContent()).toBe(await answers(second.page).last().locator('.markdown').textContent())
   expect([...first.complaints, ...second.complaints]).toEqual([])
 })
 
@@ -166,7 +166,7 @@ test('a second visit works with the relay gone: the page, the model, the answer'
   const { page, complaints } = await openPage(await newContext(), site)
   await download(page)
   await ask(page, 'Hello')
-  const answer = await answers(page).last().locator('.markdown').innerText()
+  const answer = await answers(page).last().locator('.markdown').textContent()
   await page.evaluate(async () => {
     const { active } = await navigator.serviceWorker.ready
     if (active?.state !== 'activated') await new Promise((resolve) => active?.addEventListener('statechange', resolve, { once: true }))
@@ -176,7 +176,7 @@ test('a second visit works with the relay gone: the page, the model, the answer'
   try {
     const later = await openPage(context, site)
     await ask(later.page, 'Hello')
-    expect(await answers(later.page).last().locator('.markdown').innerText()).toBe(answer)
+    expect(await answers(later.page).last().locator('.markdown').textContent()).toBe(answer)
     await later.page.goto(`${site.url}/chat`)
     await later.page.getByRole('button', { name: 'Hello', exact: true }).first().waitFor()
     await openModels(later.page)
@@ -198,7 +198,7 @@ test('a disk that is full ends the download in a sentence, and what came is kept
     if (path.endsWith('/layer-0')) await quota(1)
   }
   await page.getByRole('button', { name: /^Download/ }).click()
-  expect(await page.getByRole('alert').innerText()).toMatch(/^The browser has no room for \d+ kB more of Specimen/)
+  expect(await page.getByRole('alert').textContent()).toMatch(/The browser has no room for \d+ kB more of Specimen/)
   site.gate = null
   await quota()
   await page.getByRole('button', { name: 'Resume' }).click()

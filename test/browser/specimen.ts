@@ -50,7 +50,7 @@ export interface Specimen {
 }
 
 export async function chatSpecimen(change: Partial<Core> = {}, seed = 7): Promise<Specimen> {
-  const source = specimenPackage(specimenCore('llama', { name: 'Specimen', ...change }), seed, (name) => (name === 'embed' || name === 'head' ? 'w8' : 'w4'))
+  const source = specimenPackage(specimenCore('llama', { name: 'Specimen', ...change }), seed)
   const { core } = source.manifest
   const shards = await Promise.all(
     source.manifest.shards.map(async (shard, index) => {

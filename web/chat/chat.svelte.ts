@@ -16,6 +16,9 @@ const newSeed = (): number => {
 
 const message = (role: Message['role'], text: string): Message => ({ id: newId(), role, text, stats: null, stopped: false, problem: '' })
 
+/** Engines report in lower case and without a full stop, for logs; people read sentences. */
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?…]$/.test(text) ? '' : '.'}`
+
 /** Partial answers reach the disk this often, so that a closed tab loses little. */
 const saveMs = 2000
 
@@ -132,6 +135,15 @@ export class Chat {
     if (this.engine.status !== 'empty') await this.engine.unload()
   }
 
+  /** Chooses the device anew: forgets the measurement, and a fallback to WASM that an accident forced. */
+  async measureAgain(): Promise<void> {
+    this.savePreferences({ measured: null })
+    this.stop()
+    await this.engine.unload()
+    this.engine.incident = ''
+    this.prepare()
+  }
+
   /** Starts loading when the person begins to type: the question follows soon. */
   prepare(): void {
     const { modelId } = this
@@ -183,6 +195,7 @@ export class Chat {
     this.controller = controller
     this.answeringId = answer.id
     this.waiting = 'Loading the model'
+    this.engine.incident = ''
     this.save(conversation)
     const { settings } = conversation
     let savedAt = performance.now()
@@ -227,7 +240,7 @@ export class Chat {
       }
     } catch (error) {
       if (signal.aborted) answer.stopped = true
-      else answer.problem = (error as Error).message
+      else answer.problem = sentence((error as Error).message)
       // The store forgets a shard whose bytes are wrong: the list must show that the model is no longer whole.
       if (['hash', 'missing'].includes((error as { kind?: string }).kind ?? '')) void this.library.open()
     } finally {

@@ -37,11 +37,19 @@ export function titleOf(text: string): string {
   return `${cut.slice(0, Math.max(24, cut.lastIndexOf(' ')))}…`
 }
 
-/** What the model reads: the system prompt, then the messages before `end`; broken-off answers stay, empty ones do not. */
+/**
+ * What the model reads: the system prompt, then the messages before `end`; broken-off answers stay, empty ones do not.
+ * What one side said in a row becomes one turn: many chat templates refuse roles that do not alternate.
+ */
 export function turnsOf(conversation: Conversation, end: number): Turn[] {
   const { systemPrompt } = conversation.settings
   const turns: Turn[] = systemPrompt.trim() ? [{ role: 'system', content: systemPrompt }] : []
-  for (const { role, text } of conversation.messages.slice(0, end)) if (role === 'user' || text) turns.push({ role, content: text })
+  for (const { role, text } of conversation.messages.slice(0, end)) {
+    if (!text) continue
+    const last = turns.at(-1)
+    if (last?.role === role) last.content += `\n\n${text}`
+    else turns.push({ role, content: text })
+  }
   return turns
 }
 

@@ -23,7 +23,13 @@ export function readPreferences(): Preferences {
     if (Number.isInteger(json.threads) && (json.threads as number) >= 0 && (json.threads as number) <= 64) preferences.threads = json.threads as number
     preferences.settings = parseSettings(json.settings)
     const measured = json.measured as Measured | null
-    if (measured && typeof measured.key === 'string' && typeof measured.reason === 'string' && (measured.backend === 'webgpu' || measured.backend === 'wasm'))
+    if (
+      measured &&
+      typeof measured.key === 'string' &&
+      typeof measured.reason === 'string' &&
+      typeof measured.at === 'number' &&
+      (measured.backend === 'webgpu' || measured.backend === 'wasm')
+    )
       preferences.measured = measured
   } catch {
     // Forbidden or damaged: defaults.

@@ -48,7 +48,12 @@ export class Channel<Q extends { id: number }, R extends { id: number; kind: str
         },
       })
     })
-    if (!this.closed) this.worker.postMessage({ ...message, id })
+    try {
+      if (!this.closed) this.worker.postMessage({ ...message, id })
+    } catch (error) {
+      this.waiting.get(id)?.reject(error)
+      this.waiting.delete(id)
+    }
     return { id, ended }
   }
 

@@ -76,7 +76,6 @@ export class Engine {
 
   private drop(): void {
     this.channel = null
-    this.loading = null
     this.report = null
     this.status = 'empty'
   }
@@ -88,6 +87,8 @@ export class Engine {
   async load(modelId: string, device: DeviceChoice, threadsMax: number, signal?: AbortSignal): Promise<void> {
     const key = `${modelId} ${device} ${threadsMax}`
     if (this.loading?.key !== key) {
+      // A new worker, so that nothing of what was loaded, or is loading, stays in memory.
+      if (this.loading) this.cancel()
       this.device = device
       this.threadsMax = threadsMax
       this.incident = ''
@@ -104,13 +105,33 @@ export class Engine {
     await Promise.race([done, aborted])
   }
 
+  /** Loads; a device that is lost or hangs meanwhile is tried once more, then WASM. */
   private async start(modelId: string): Promise<void> {
+    for (let losses = 0; ; ) {
+      try {
+        return await this.attemptLoad(modelId)
+      } catch (error) {
+        if (!recoverable(error) || ++losses >= lossesMax) throw error
+        if (losses > 1) this.device = 'wasm'
+        this.incident = `${(error as Error).message} The model is loaded again${this.device === 'wasm' ? ' on WASM' : ''}.`
+      }
+    }
+  }
+
+  private async attemptLoad(modelId: string): Promise<void> {
     const channel = this.worker()
     this.status = 'loading'
     this.modelId = modelId
     this.report = null
     this.progress = { loaded: 0, total: 0, doing: 'Starting' }
-    const { ended } = channel.send({ kind: 'load', modelId, device: this.device, threadsMax: this.threadsMax, measured: this.recall() }, (reply) => {
+    const message = {
+      kind: 'load',
+      modelId,
+      device: this.device,
+      threadsMax: this.threadsMax,
+      measured: $state.snapshot(this.recall()) as Measured | null,
+    } as const
+    const { ended } = channel.send(message, (reply) => {
       if (reply.kind === 'loading') this.progress = { loaded: reply.loaded, total: reply.total, doing: reply.doing }
       if (reply.kind !== 'loaded') return false
       this.report = reply.report
@@ -123,7 +144,7 @@ export class Engine {
     } catch (error) {
       if (this.channel === channel || !this.channel) {
         this.status = 'empty'
-        this.modelId = null
+        if (!recoverable(error)) this.modelId = null
       }
       throw error
     }
@@ -133,6 +154,7 @@ export class Engine {
   cancel(): void {
     this.channel?.close(abortReason())
     this.drop()
+    this.loading = null
     this.modelId = null
   }
 
@@ -149,6 +171,7 @@ export class Engine {
     if (!modelId) throw new WorkerError({ name: 'EngineError', kind: 'input', message: 'No model is loaded.' })
     let resume = ask.resume
     const tokens = resume?.tokens.slice() ?? []
+    const key = this.loading?.key ?? ''
     for (let losses = 0; ; ) {
       try {
         for await (const event of this.attempt({ ...ask, resume }, signal)) {
@@ -160,11 +183,13 @@ export class Engine {
         }
         return
       } catch (error) {
-        if (!recoverable(error) || signal.aborted || ++losses >= lossesMax) throw error
+        if (!recoverable(error)) throw error
+        this.loading = null
+        if (signal.aborted || ++losses >= lossesMax) throw error
         // The first loss tries the same device again in a new worker; a hang (which chose WASM already) or a second loss goes to WASM.
         if (losses > 1) this.device = 'wasm'
-        await this.start(modelId)
-        this.loading = { key: `${modelId} ${this.device} ${this.threadsMax}`, done: Promise.resolve() }
+        this.loading = { key, done: this.start(modelId) }
+        await this.loading.done
         this.incident = `${(error as Error).message} The answer went on ${this.device === 'wasm' ? 'on WASM' : 'in a new worker'}.`
         if (resume) resume = { prompt: resume.prompt, tokens: tokens.slice() }
       }

@@ -1,6 +1,7 @@
 // The models a person can choose from: what the relay offers and what this device holds, with downloads. Rune state; all storage work happens in the store worker.
 import { type StoredModel, type StoreReply, type StoreRequest, WorkerError } from '../workers/messages.ts'
 import { Channel, type Without } from './channel.ts'
+import { type Offer, parseOffers } from './offers.ts'
 
 export type ModelState = 'offered' | 'downloading' | 'paused' | 'ready'
 
@@ -21,36 +22,6 @@ export interface ModelEntry {
   problem: string
   /** Bytes per second of the running download. */
   rate: number
-}
-
-/** One row of the relay's GET /models. */
-export interface Offer {
-  id: string
-  title: string
-  isDefault: boolean
-  architecture: string
-  licence: string
-  bytes: number
-}
-
-/** Strangers' JSON: rows without an id or a size are dropped. */
-export function parseOffers(json: unknown): Offer[] {
-  const rows = Array.isArray(json) ? json : ((json as { models?: unknown[] } | null)?.models ?? [])
-  return rows.flatMap((row) => {
-    const { id, name, title, isDefault, architecture, licence, bytes } = (row ?? {}) as Record<string, unknown>
-    if (typeof id !== 'string' || !/^[0-9a-f]{64}$/.test(id) || typeof bytes !== 'number') return []
-    const text = (value: unknown): string => (typeof value === 'string' ? value.slice(0, 200) : '')
-    return [
-      {
-        id,
-        title: text(title) || text(name) || id.slice(0, 12),
-        isDefault: isDefault === true,
-        architecture: text(architecture),
-        licence: text(licence),
-        bytes,
-      },
-    ]
-  })
 }
 
 export class Library {

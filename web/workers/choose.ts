@@ -8,8 +8,9 @@ import type { DeviceChoice, Measured } from './messages.ts'
 /** Most time `auto` may cost, in all. Software adapters must also compile their shaders in it; hardware gets `hardwareMsMax`, since its engine needs that compilation anyway. */
 const measureMsMax = 300
 const hardwareMsMax = 3000
+const measureMsMin = 100
 /** Timed runs of one engine stop after this long. */
-const timedMs = 50
+const timedMs = 25
 /** Layers of the longer of the two segments timed: their difference is what a layer costs, the rest is what a token costs. */
 const layersTimed = 4
 
@@ -58,33 +59,45 @@ export interface Choice {
 
 const speed = (ms: number): string => `${ms < 100 ? (1000 / ms).toFixed(0) : (1000 / ms).toFixed(1)} tokens/s`
 
-/**
- * `gpu` is null when there is no adapter, `gpuMissing` then says why. A measurement from an earlier visit holds while browser, adapter, threads and model are the same.
- */
+/** A measurement holds for a week on the same browser, threads and model: adapters and drivers change seldom, and asking for one costs time. */
+const measuredMsMax = 7 * 24 * 3600 * 1000
+const keyOf = (wasm: Device, modelId: string): string => [navigator.userAgent, wasm.key, modelId].join('|')
+const holds = (measured: Measured | null, wasm: Device, modelId: string): boolean =>
+  measured?.key === keyOf(wasm, modelId) && Date.now() - measured.at < measuredMsMax
+
+/** Opens the graphics card only when it may be used; the one that is not chosen is closed. `openGpu` says in a sentence why there is none. */
 export async function chooseDevice(
   choice: DeviceChoice,
   wasm: Device,
-  gpu: Device | null,
-  gpuMissing: string,
+  openGpu: () => Promise<{ device: Device | null; missing: string }>,
   source: ModelSource,
   modelId: string,
   measured: Measured | null,
 ): Promise<Choice> {
   if (choice === 'wasm') return { device: wasm, reason: 'You chose WASM.', measured }
-  if (!gpu) return { device: wasm, reason: `WASM: ${gpuMissing}`, measured }
+  if (choice === 'auto' && holds(measured, wasm, modelId) && measured?.backend === 'wasm') return { device: wasm, reason: measured.reason, measured }
+  const { device: gpu, missing } = await openGpu()
+  if (!gpu) return { device: wasm, reason: `WASM: ${missing}`, measured }
   if (choice === 'webgpu') return { device: gpu, reason: 'You chose WebGPU.', measured }
-  const key = [navigator.userAgent, gpu.key, wasm.key, modelId].join('|')
-  if (measured?.key === key) return { device: measured.backend === 'webgpu' ? gpu : wasm, reason: measured.reason, measured }
-  if (source.manifest.core.layers < 4) return { device: wasm, reason: 'WASM: the model is too small for a GPU to matter.', measured }
+  if (holds(measured, wasm, modelId)) return { device: gpu, reason: measured!.reason, measured }
+  if (source.manifest.core.layers < 4) {
+    gpu.close()
+    return { device: wasm, reason: 'WASM: the model is too small for a GPU to matter.', measured }
+  }
 
+  const from = performance.now()
   const wasmMs = await tokenMs(wasm, source, hardwareMsMax)
-  const gpuMs = await tokenMs(gpu, source, gpu.software ? measureMsMax : hardwareMsMax).catch(() => null)
+  const left = Math.max(measureMsMin, measureMsMax - (performance.now() - from))
+  const gpuMs = await tokenMs(gpu, source, gpu.software ? left : hardwareMsMax).catch(() => null)
+  const ms = Math.round(performance.now() - from)
   const backend = gpuMs !== null && (wasmMs === null || gpuMs < wasmMs) ? 'webgpu' : 'wasm'
   const reason =
     gpuMs === null
-      ? `WASM: WebGPU${gpu.software ? ', in software here,' : ''} was not ready in time to be measured.`
+      ? `WASM${wasmMs === null ? '' : `, about ${speed(wasmMs)}`}: WebGPU${gpu.software ? ', which runs in software here,' : ''} was not ready to be measured within ${ms} ms.`
       : wasmMs === null
-        ? 'WebGPU: WASM was not ready in time to be measured.'
-        : `${backend === 'webgpu' ? 'WebGPU' : 'WASM'}: measured about ${speed(gpuMs)} on WebGPU and ${speed(wasmMs)} on WASM.`
-  return { device: backend === 'webgpu' ? gpu : wasm, reason, measured: { key, backend, reason } }
+        ? `WebGPU, about ${speed(gpuMs)}: WASM was not ready to be measured within ${ms} ms.`
+        : `${backend === 'webgpu' ? 'WebGPU' : 'WASM'}: measured about ${speed(gpuMs)} on WebGPU and ${speed(wasmMs)} on WASM, in ${ms} ms.`
+  // Also ends what a slow adapter still compiles.
+  if (backend === 'wasm') gpu.close()
+  return { device: backend === 'webgpu' ? gpu : wasm, reason, measured: { key: keyOf(wasm, modelId), backend, reason, at: Date.now() } }
 }

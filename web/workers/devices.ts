@@ -72,20 +72,30 @@ const shaders = Object.fromEntries(
 const lateMaps = navigator.userAgent.includes('Firefox/')
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0))
 
+/** A GPU process that is stuck answers neither yes nor no; the processor should not wait for it. */
+const gpuMsMax = 3000
+
+function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const late = new Promise<never>((_, reject) => setTimeout(() => reject(new Error(`no answer in ${ms / 1000} s`)), ms))
+  return Promise.race([work, late])
+}
+
 export const noWebGpu = 'This browser has no WebGPU.'
 const noAdapter = 'WebGPU found no graphics card it may use here.'
 
 /** The graphics card, or a sentence saying why there is none. */
 export async function openGpu(): Promise<{ device: Device | null; missing: string }> {
   if (!('gpu' in navigator) || !navigator.gpu) return { device: null, missing: noWebGpu }
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null)
+  const adapter = await within(gpuMsMax, navigator.gpu.requestAdapter({ powerPreference: 'high-performance' })).catch((error: Error) => error)
+  if (adapter instanceof Error) return { device: null, missing: `WebGPU did not start (${adapter.message}).` }
   if (!adapter) return { device: null, missing: noAdapter }
   const { info } = adapter
   let device: GPUDevice
   try {
-    device = await adapter.requestDevice({
-      requiredFeatures: (['subgroups', 'timestamp-query'] as GPUFeatureName[]).filter((feature) => adapter.features.has(feature)),
-    })
+    device = await within(
+      gpuMsMax,
+      adapter.requestDevice({ requiredFeatures: (['subgroups', 'timestamp-query'] as GPUFeatureName[]).filter((feature) => adapter.features.has(feature)) }),
+    )
   } catch (error) {
     return { device: null, missing: `WebGPU refused a device (${(error as Error).message}).` }
   }

@@ -56,16 +56,15 @@ export async function loadModel(
   const { modelId } = request
   onProgress({ loaded: 0, total: 1, doing: 'Opening the model' })
   const wasmOpening = openWasm(request.threadsMax)
-  const gpuOpening = request.device === 'wasm' ? Promise.resolve({ device: null, missing: '' }) : openGpu()
+  wasmOpening.catch(() => {}) // reported below
   const db = await openCatalogue()
   const source = await openSource(db, await openFiles(db), modelId)
   const { manifest } = source
   const total = shardsOf(manifest, { from: 0, to: manifest.core.layers }).reduce((sum, index) => sum + manifest.shards[index].bytes, 0)
   onProgress({ loaded: 0, total, doing: 'Choosing a device' })
-  const [wasm, gpu] = await Promise.all([wasmOpening, gpuOpening])
-  const choice = await chooseDevice(request.device, wasm, gpu.device, gpu.missing, source, modelId, request.measured)
+  const wasm = await wasmOpening
+  const choice = await chooseDevice(request.device, wasm, openGpu, source, modelId, request.measured)
   signal.throwIfAborted()
-  const notes = [...wasm.notes, ...(gpu.missing ? [gpu.missing] : [])]
 
   const openOn = async (device: Device): Promise<{ engine: SegmentEngine; selfTestMs: number }> => {
     const testing = mustPass(device, source)
@@ -84,6 +83,7 @@ export async function loadModel(
     opened = await openOn(device)
   } catch (error) {
     if (device === wasm || !(error instanceof EngineError) || error.kind === 'cancelled') throw error
+    device.close()
     device = wasm
     reason = `WASM: ${error.message}`
     opened = await openOn(wasm)
@@ -95,7 +95,7 @@ export async function loadModel(
     threads: engine.threads,
     description: engine.description,
     reason,
-    notes,
+    notes: wasm.notes,
     measured: choice.measured,
     context: manifest.core.context,
     loadMs: performance.now() - from,
@@ -109,7 +109,6 @@ export async function loadModel(
     report,
     async close() {
       await engine.close()
-      if (device !== gpu.device) gpu.device?.close()
       device.close()
     },
   }

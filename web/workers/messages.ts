@@ -63,10 +63,12 @@ export type DeviceChoice = 'auto' | 'webgpu' | 'wasm'
 
 /** One measurement of `auto`, kept by the page so that the next visit need not repeat it. */
 export interface Measured {
-  /** What it holds for: browser, adapter, threads, model. */
+  /** What it holds for: browser, threads, model. */
   key: string
   backend: 'webgpu' | 'wasm'
   reason: string
+  /** Date.now() of it. */
+  at: number
 }
 
 export interface DeviceReport {

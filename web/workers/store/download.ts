@@ -142,7 +142,10 @@ export async function downloadModel(download: Download): Promise<Manifest> {
     if (!(error instanceof DOMException && error.name === 'QuotaExceededError')) throw error
     const record = await download.db.get('models', download.modelId)
     const left = record ? sizeText(record.bytes - (await receivedBytes(download.db, download.modelId))) : 'a new model'
-    throw new StoreError(`The browser has no room for ${left}${record ? ` more of ${record.title}` : ''}. What is here is kept; delete a model or free disk space, then resume.`, 'quota')
+    throw new StoreError(
+      `The browser has no room for ${left}${record ? ` more of ${record.title}` : ''}. What is here is kept; delete a model or free disk space, then resume.`,
+      'quota',
+    )
   }
 }
 
