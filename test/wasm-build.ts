@@ -8,7 +8,9 @@ const changed = (path: string): number => statSync(new URL(path, root), { throwI
 
 export function ensureWasm(): void {
   const sources = ['protocol/engine/ops/', 'protocol/engine/wasm/'].flatMap((folder) =>
-    readdirSync(new URL(folder, root)).filter((name) => name.endsWith('.as.ts') || name === 'layout.ts').map((name) => changed(folder + name)),
+    readdirSync(new URL(folder, root))
+      .filter((name) => name.endsWith('.as.ts') || name === 'layout.ts')
+      .map((name) => changed(folder + name)),
   )
   if (Math.min(changed('build/engine.wasm'), changed('build/engine-single.wasm')) > Math.max(...sources)) return
   execFileSync(process.execPath, [fileURLToPath(new URL('scripts/build-wasm.mjs', root))], { stdio: 'inherit' })

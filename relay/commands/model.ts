@@ -1,7 +1,8 @@
 // `meadow model add | list | show | remove`.
-import type { Weights } from '../../protocol/model/import.ts'
+
 import { defineCommand } from 'citty'
 import { hex } from '../../protocol/hash.ts'
+import type { Weights } from '../../protocol/model/import.ts'
 import { catalogue, defaultModel } from '../catalogue.ts'
 import { command, printJson, say } from '../cli.ts'
 import { addModel, findOrAddModel } from '../models.ts'
@@ -24,7 +25,8 @@ const add = command({
       type: 'enum',
       options: ['auto', 'w4', 'g8', 'w8'],
       default: 'auto',
-      description: 'Formats of the matrices: auto (4-bit groups as shipped, 8-bit groups elsewhere), w4 (refuse other layers), g8 (8-bit groups), w8 (int8 rows)',
+      description:
+        'Formats of the matrices: auto (4-bit groups as shipped, 8-bit groups elsewhere), w4 (refuse other layers), g8 (8-bit groups), w8 (int8 rows)',
     },
     keep: { type: 'boolean', description: 'Keep a downloaded GGUF in the downloads folder' },
     json: jsonOption,

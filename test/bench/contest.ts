@@ -45,8 +45,24 @@ export const nameOf = (c: Contestant): string => `${c.engine} · ${c.host} · ${
 export interface Contest {
   rows: Row[]
   failures: string[]
-  /** Largest share of the cores that others used just before a run. */
+  /** Largest share of the cores that others used just before or after a run that counts. */
   busiest: number
+}
+
+const attempts = 3
+const disturbedShare = 0.3
+/** Threads of a peer may spin a little after their last token. */
+const afterMs = 600
+
+/** A run with a quiet machine before and after it; after some attempts the last one counts, and `busy` says how much others used. */
+async function undisturbed(self: Running, patienceMs: number): Promise<{ run: Run; busy: number }> {
+  for (let attempt = 1; ; attempt++) {
+    const before = await quiet(patienceMs)
+    const run = await self.run()
+    const after = await quiet(afterMs)
+    const busy = Math.max(before, after)
+    if (busy < disturbedShare || attempt === attempts) return { run, busy }
+  }
 }
 
 /** Contestants that cannot start or fail are left out and named in `failures`. `report` hears what is going on. */
@@ -78,8 +94,8 @@ export async function contest(contestants: Contestant[], rounds: number, report:
     for (let round = 0; round < rounds; round++) {
       for (const [c, { self, runs }] of [...running]) {
         try {
-          noise.push(await quiet(patienceMs))
-          const run = await self.run()
+          const { run, busy } = await undisturbed(self, patienceMs)
+          noise.push(busy)
           runs.push(run)
           report(
             `round ${round + 1}/${rounds} ${nameOf(c)}: prefill ${((run.promptTokens / run.prefillMs) * 1000).toFixed(1)}, decode ${((run.decodedTokens / run.decodeMs) * 1000).toFixed(1)} tokens/s`,

@@ -2,9 +2,10 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Weights } from '../../protocol/model/import.ts'
 import type { ModelSource } from '../../protocol/model/manifest.ts'
 import { defaultModel } from '../../relay/catalogue.ts'
-import { addModel, type Weights } from '../../relay/models.ts'
+import { addModel } from '../../relay/models.ts'
 import { obtain } from '../../relay/obtain.ts'
 import { homeFolder, openStore, type StoredModel } from '../../relay/store.ts'
 

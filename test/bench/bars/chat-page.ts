@@ -15,14 +15,17 @@ import { quiet } from '../quiet.ts'
 import { atMost, type Bar } from './bar.ts'
 
 interface Watched {
-  meadowBench: { longTasks: number[]; firstWordMs: number; loadedMs: number }
+  meadowBench: { longTasks: { at: number; ms: number }[]; firstWordMs: number; loadedMs: number }
 }
 
 /** Runs in the page before its own code: long tasks, and when the first word of an answer stood in the document, in ms since the navigation began. */
 function watch(): void {
-  const seen = { longTasks: [] as number[], firstWordMs: 0, loadedMs: 0 }
+  const seen = { longTasks: [] as { at: number; ms: number }[], firstWordMs: 0, loadedMs: 0 }
   Object.assign(globalThis, { meadowBench: seen })
-  new PerformanceObserver((list) => seen.longTasks.push(...list.getEntries().map((entry) => entry.duration))).observe({ type: 'longtask', buffered: true })
+  new PerformanceObserver((list) => seen.longTasks.push(...list.getEntries().map(({ startTime, duration }) => ({ at: startTime, ms: duration })))).observe({
+    type: 'longtask',
+    buffered: true,
+  })
   const look = (): void => {
     const words = document.querySelector('article.assistant .markdown')
     if (!seen.firstWordMs && words?.textContent?.trim()) seen.firstWordMs = performance.now()
@@ -43,10 +46,17 @@ async function visit(context: BrowserContext, address: string, obtain: boolean):
   await question.waitFor({ timeout: 120000 })
   await question.fill(shortQuestion)
   await question.press('Enter')
-  await page.waitForFunction(() => (globalThis as never as Watched).meadowBench.firstWordMs > 0, undefined, { timeout: 120000 })
+  await page
+    .waitForFunction(() => (globalThis as never as Watched).meadowBench.firstWordMs > 0, undefined, { timeout: 60000 })
+    .catch(async (error) => {
+      throw new Error(`no word came: the page says ${JSON.stringify((await page.locator('main').textContent())?.slice(0, 500))}`, { cause: error })
+    })
   const seen = await page.evaluate(() => (globalThis as never as Watched).meadowBench)
   return { page, seen }
 }
+
+const tell = (seen: Watched['meadowBench']): string =>
+  seen.longTasks.map(({ at, ms }) => `${ms.toFixed(0)} ms at ${(at / 1000).toFixed(2)} s`).join(', ') || 'none'
 
 export async function chatPageBars(model: BenchModel, visits: number, report: (line: string) => void): Promise<Bar[]> {
   const pages = fileURLToPath(new URL('../../../build/web', import.meta.url))
@@ -57,8 +67,8 @@ export async function chatPageBars(model: BenchModel, visits: number, report: (l
   try {
     const address = `http://localhost:${server.port}/`
     const first = await visit(context, address, true)
-    report(`first visit, model downloaded from the relay: first word after ${(first.seen.firstWordMs / 1000).toFixed(2)} s`)
-    const longTasks = [...first.seen.longTasks]
+    report(`first visit, model downloaded from the relay: first word after ${(first.seen.firstWordMs / 1000).toFixed(2)} s; long tasks: ${tell(first.seen)}`)
+    const longTasks = first.seen.longTasks.map(({ ms }) => ms)
     await first.page
       .getByRole('button', { name: 'Stop' })
       .click({ timeout: 1000 })
@@ -77,10 +87,8 @@ export async function chatPageBars(model: BenchModel, visits: number, report: (l
       await quiet(20000)
       const { page, seen } = await visit(context, address, false)
       times.push(seen.firstWordMs)
-      longTasks.push(...seen.longTasks)
-      report(
-        `visit ${i + 1}, model cached: first word after ${(seen.firstWordMs / 1000).toFixed(2)} s; long tasks ${seen.longTasks.map((t) => t.toFixed(0)).join(', ') || 'none'} ms`,
-      )
+      longTasks.push(...seen.longTasks.map(({ ms }) => ms))
+      report(`visit ${i + 1}, model cached: first word after ${(seen.firstWordMs / 1000).toFixed(2)} s; long tasks: ${tell(seen)}`)
       await page.close()
     }
     if (strangers.length > 0) report(`requests to other hosts: ${strangers.slice(0, 5).join(' ')}`)

@@ -59,11 +59,11 @@ export async function tabBars(model: BenchModel, address: string, rounds: number
   const times: number[] = []
   for (let i = 0; i < rounds; i++) {
     await quiet(20000)
-    const { ms, reason } = await inFreshTab(
+    const { ms, openMs, reason } = await inFreshTab(
       address,
-      async (call) => (await call('auto', { package: '/package', modelId: model.model.id })) as { ms: number; reason: string },
+      async (call) => (await call('auto', { package: '/package', modelId: model.model.id })) as { ms: number; openMs: number; reason: string },
     )
-    report(`auto chose in ${ms.toFixed(0)} ms: ${reason}`)
+    report(`auto chose in ${ms.toFixed(0)} ms, ${openMs.toFixed(0)} of them for the browser to open a graphics device: ${reason}`)
     times.push(ms)
   }
   return [
