@@ -155,7 +155,9 @@ class Engine implements WasmEngine {
   private makeLogits(rows: number): void {
     if (rows <= this.logits.rows) return
     const { stride } = this.buffers.addresses.vectors.logits
-    const wanted = Math.min(this.rowsMax, 2 ** Math.ceil(Math.log2(rows)))
+    let wanted = 1
+    while (wanted < rows) wanted *= 2
+    wanted = Math.min(this.rowsMax, wanted)
     const at = this.memory.take(wanted * stride)
     if (this.logits.rows > 0) this.memory.give(this.logits.at, this.logits.rows * stride)
     this.logits = { at, rows: wanted }

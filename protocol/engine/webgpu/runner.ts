@@ -56,13 +56,26 @@ export class Runner {
     }
   }
 
-  /** Encodes all main dispatches of a batch in one pass. */
-  encodeMain(encoder: GPUCommandEncoder, batch: Batch): void {
-    const pass = encoder.beginComputePass()
+  /** Encodes all main dispatches of a batch in one pass; answers with the encoder to go on with. Only what is too long for one submit (a watchdog would end it) becomes several. */
+  encodeMain(batch: Batch): GPUCommandEncoder {
+    const { device, tuning } = this.input
+    let encoder = device.createCommandEncoder()
+    let pass = encoder.beginComputePass()
+    let work = 0
     for (const [i, d] of this.planned.main.entries()) {
-      if (!this.skips(d, batch.visible)) this.dispatch(pass, d, this.group(d, this.planned.mainParams, i, false), batch.rows.length, batch.visible)
+      if (this.skips(d, batch.visible)) continue
+      work += d.work * batch.rows.length
+      if (work > tuning.submitWorkMax) {
+        pass.end()
+        this.submit(encoder)
+        encoder = device.createCommandEncoder()
+        pass = encoder.beginComputePass()
+        work = d.work * batch.rows.length
+      }
+      this.dispatch(pass, d, this.group(d, this.planned.mainParams, i, false), batch.rows.length, batch.visible)
     }
     pass.end()
+    return encoder
   }
 
   /** Final norm and head for some rows (indices into the batch on the device); answers with their logits, rows of logitsStride, or with their tokens. */

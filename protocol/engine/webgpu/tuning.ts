@@ -24,6 +24,8 @@ export interface Tuning {
   scratchBytesMax: number
   /** Largest part of a matrix, so that one dispatch stays short. */
   partBytesMax: number
+  /** Multiplications in one submit: watchdogs end what runs for seconds. A token of a model this large is still one. */
+  submitWorkMax: number
 }
 
 const gpu: Tuning = {
@@ -41,6 +43,7 @@ const gpu: Tuning = {
   rowsMax: 256,
   scratchBytesMax: 32 << 20,
   partBytesMax: 32 << 20,
+  submitWorkMax: 2 ** 37,
 }
 
 /** Software adapters run a workgroup on one core, several threads a vector: few wide workgroups, short reductions. */
@@ -55,6 +58,7 @@ const software: Tuning = {
   attentionThreads: 16,
   tileFrom: 0xffffffff,
   rowsMax: 64,
+  submitWorkMax: 2 ** 32,
 }
 
 /** True for adapters that are a program on the CPU (SwiftShader, llvmpipe, WARP). */
