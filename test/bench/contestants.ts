@@ -40,16 +40,26 @@ async function inProcess(command: string, args: string[], open: unknown, run: un
   return { run: () => child.call('run', run) as Promise<Run>, stop: () => child.stop() }
 }
 
-async function inTab(browser: Browser | undefined, name: string, address: string, open: unknown, run: unknown): Promise<Running> {
+interface Host {
+  call(name: string, argument?: unknown): Promise<unknown>
+  stop(): Promise<void>
+}
+
+async function tabOf(browser: Browser | undefined, name: string, address: string): Promise<Host> {
   if (!browser) throw new Error(`${name} is not there`)
   const tab = await browser.open(address)
+  return { call: (call, argument) => tab.call(call, argument), stop: () => tab.close() }
+}
+
+async function inTab(browser: Browser | undefined, name: string, address: string, open: unknown, run: unknown): Promise<Running> {
+  const tab = await tabOf(browser, name, address)
   try {
     await tab.call('open', open)
   } catch (error) {
-    await tab.close()
+    await tab.stop()
     throw error
   }
-  return { run: () => tab.call('run', run) as Promise<Run>, stop: () => tab.close() }
+  return { run: () => tab.call('run', run) as Promise<Run>, stop: () => tab.stop() }
 }
 
 export const wllama = (ring: Ring, threads: number): Contestant => ({
@@ -96,6 +106,32 @@ export const meadowDeno = (ring: Ring): Contestant => ({
   threads: 1,
   start: () => inProcess(...denoCommand(), { package: ring.model.folder, backend: 'webgpu', threads: 1 }, asked(ring)),
 })
+
+/** Share of a token's time outside the matrix kernels, by host; hosts that are not there or fail are left out and reported. */
+export async function otherShares(ring: Ring, report: (line: string) => void): Promise<number[]> {
+  const open = { package: '/package', backend: 'webgpu', threads: 1 }
+  const places: [string, () => Promise<Host>][] = [
+    ['Chromium', () => tabOf(ring.chromium, 'Chromium', `${ring.server.address}/page/index.html`)],
+    ['Firefox', () => tabOf(ring.firefox, 'Firefox', `${ring.server.address}/page/index.html`)],
+    ['Deno', async () => spawnChild(...denoCommand())],
+  ]
+  const shares: number[] = []
+  for (const [name, start] of places) {
+    let host: Host | undefined
+    try {
+      host = await start()
+      await host.call('open', name === 'Deno' ? { ...open, package: ring.model.folder } : open)
+      const share = (await host.call('share', { prompt: ring.prompt.tokens })) as number
+      report(`${name}: ${(100 * share).toFixed(1)} % of a token's time is spent outside the matrix kernels`)
+      shares.push(share)
+    } catch (error) {
+      report(`${name}: no profile: ${error instanceof Error ? error.message : error}`)
+    } finally {
+      await host?.stop().catch(() => undefined)
+    }
+  }
+  return shares
+}
 
 export const meadowTab = (ring: Ring, host: 'Chromium' | 'Firefox', backend: Exclude<Backend, 'reference'>, threads: number): Contestant => ({
   engine: `Meadow ${version}`,

@@ -12,7 +12,7 @@ import { gpuBars, peerBars } from './bars/speed.ts'
 import { tabBars } from './bars/tab.ts'
 import { type Browser, launchChromium, launchFirefox } from './browsers.ts'
 import { type Contestant, contest, type Row } from './contest.ts'
-import { meadowDeno, meadowNode, meadowTab, nodeLlama, type Ring, routesOf, wllama } from './contestants.ts'
+import { meadowDeno, meadowNode, meadowTab, nodeLlama, otherShares, type Ring, routesOf, wllama } from './contestants.ts'
 import { ggufFile, packageOf, shardNamed } from './model.ts'
 import { buildPage } from './page/build.ts'
 import { installPeers, peersFolder } from './peers.ts'
@@ -107,9 +107,8 @@ try {
   await part('gpu', async () => {
     const firefox = await launch(launchFirefox)
     const software = { ...ring, firefox, count: softwareTokens }
-    bars.push(
-      ...gpuBars(await compete([meadowTab(software, 'Chromium', 'webgpu', 1), meadowTab(software, 'Firefox', 'webgpu', 1), meadowDeno(software)], 'gpu')),
-    )
+    const raced = await compete([meadowTab(software, 'Chromium', 'webgpu', 1), meadowTab(software, 'Firefox', 'webgpu', 1), meadowDeno(software)], 'gpu')
+    bars.push(...gpuBars(raced, await otherShares(software, say)))
   })
   for (const browser of browsers.splice(0)) await browser.close()
   await part('tab', async () => {

@@ -82,3 +82,19 @@ test('a worker that falls silent is ended by the watchdog, and WASM goes on to t
   expect(await lastText(page)).toBe(undisturbed)
   expect(await page.getByRole('status').allTextContents()).toContainEqual(expect.stringMatching(/did not answer for 30 seconds.*WASM/))
 })
+
+test('a device that fails the self-test may not answer, and the page says where it went wrong', async () => {
+  context = await browser.newContext({ serviceWorkers: 'block' })
+  await context.route(/\/assets\/engine\.worker-.*\.js$/, async (route) => {
+    const response = await route.fetch()
+    const script = await response.text()
+    // The golden hash of the llama specimen, changed: to the test, the device computes something else.
+    const golden = /llama:\s*[`'"]([0-9a-f]{64})/.exec(script)![1]
+    await route.fulfill({ response, body: script.replace(golden, '0'.repeat(64)) })
+  })
+  const { page } = await openPage(context, site)
+  await download(page)
+  await ask(page, 'Hello')
+  expect(await answers(page).last().getByRole('alert').textContent()).toMatch(/WASM failed the self-test at step decode .* so it may not answer/)
+  expect(await answers(page).last().locator('.markdown').count()).toBe(0)
+})

@@ -4,7 +4,7 @@ import type { Ask, AskEvent, DeviceChoice, DeviceReport, EngineReply, EngineRequ
 import { WorkerError } from '../workers/messages.ts'
 import { Channel } from './channel.ts'
 
-/** Seconds without a sign of life before a device counts as hung. A prefill batch of the slowest device seen (SwiftShader, 64 rows) takes 6. */
+/** Seconds without a sign of life before a device counts as hung. A device that needs longer for one batch (load.ts keeps them small) is better off on WASM. */
 const hungSeconds = 30
 /** Losses of one answer before the person is told instead. */
 const lossesMax = 3

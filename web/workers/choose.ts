@@ -28,15 +28,20 @@ async function rowMs(engine: SegmentEngine): Promise<number> {
   return best
 }
 
-/** Estimated milliseconds a token takes on a device, its layers only; null when the deadline came first. */
+/** Estimated milliseconds a token takes on a device; null when the deadline came first. */
 async function tokenMs(device: Device, source: ModelSource, msMax: number): Promise<number | null> {
-  const { layers } = source.manifest.core
+  const { core, shards } = source.manifest
+  const { layers } = core
+  const bytesOf = (pattern: RegExp): number => shards.reduce((sum, shard) => sum + (pattern.test(shard.name) ? shard.bytes : 0), 0)
+  // Decoding is bound by reading weights, so the head costs what its bytes say.
+  const withHead = 1 + bytesOf(core.tied ? /^(head|embed)$/ : /^head$/) / bytesOf(/^layer-/)
   // The last layer would bring the head along: the largest tensor, and the same work on both sides.
   const to = Math.min(layers - 1, 1 + layersTimed)
   if (to < 3) return null
   const measure = async (): Promise<number> => {
     const times: number[] = []
-    for (const end of [2, to]) {
+    // A call costs the processor next to nothing beyond its layers, so one segment tells all; a GPU also pays for the submission and the way back.
+    for (const end of device.parallel ? [to] : [2, to]) {
       const engine = await device.open(source, { segment: { from: 1, to: end }, kvTokensMax: 64 })
       try {
         times.push(await rowMs(engine))
@@ -44,8 +49,9 @@ async function tokenMs(device: Device, source: ModelSource, msMax: number): Prom
         await engine.close()
       }
     }
+    if (times.length === 1) return ((times[0] * layers) / (to - 1)) * withHead
     const layerMs = Math.max(0, (times[1] - times[0]) / (to - 2))
-    return times[0] + layerMs * (layers - 1)
+    return times[0] + layerMs * (layers * withHead - 1)
   }
   const deadline = new Promise<null>((resolve) => setTimeout(() => resolve(null), msMax))
   return Promise.race([measure(), deadline])

@@ -14,9 +14,6 @@ let model: LoadedModel | null = null
 let session: Session | null = null
 const running = new Map<number, AbortController>()
 
-/** Rows of a prefill batch: large ones are faster, small ones let a stop through and show the watchdog a sign of life. */
-const batchRows = 64
-
 /** Lets messages in: awaiting an engine that never leaves this thread would not. A message to oneself waits for its turn behind the others, without the 4 ms of setTimeout. */
 const breath = (() => {
   const { port1, port2 } = new MessageChannel()
@@ -38,7 +35,7 @@ async function unload(): Promise<void> {
 
 async function answer(id: number, ask: Ask, signal: AbortSignal): Promise<void> {
   if (!model || !session) throw new EngineError('no model is loaded')
-  const { engine, tokenizer, modelId } = model
+  const { engine, tokenizer, modelId, batchRows } = model
   const asked = performance.now()
   const prompt = ask.resume?.prompt ?? promptOf(ask)
   const made = ask.resume?.tokens.slice() ?? []

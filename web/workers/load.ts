@@ -16,6 +16,8 @@ export interface LoadedModel {
   name: string
   engine: SegmentEngine
   tokenizer: Tokenizer
+  /** Rows of a prefill batch: large ones are faster, small ones let a stop through and show the watchdog a sign of life. */
+  batchRows: number
   report: DeviceReport
   close(): Promise<void>
 }
@@ -106,6 +108,7 @@ export async function loadModel(
     name: manifest.core.name,
     engine,
     tokenizer,
+    batchRows: device === wasm ? 64 : device.software ? 16 : 256,
     report,
     async close() {
       await engine.close()

@@ -5,7 +5,6 @@ import { openCatalogue } from './store/catalogue.ts'
 import { downloadModel, locked, receivedBytes } from './store/download.ts'
 import { StoreError } from './store/errors.ts'
 import { openFiles } from './store/files.ts'
-import { checkedManifest } from './store/source.ts'
 
 const scope = self as unknown as DedicatedWorkerGlobalScope
 const reply = (message: StoreReply): void => scope.postMessage(message)
@@ -32,9 +31,9 @@ async function list(): Promise<StoredModel[]> {
   const { db, files } = await opened
   const models = await db.getAll('models')
   return Promise.all(
-    models.map(async ({ id, title, architecture, licence, bytes, paused, manifest }) => {
+    models.map(async ({ id, title, architecture, licence, bytes, paused, shardCount }) => {
       const shards = await db.getAll('shards', IDBKeyRange.bound([id], [id, []]))
-      const complete = shards.filter((shard) => shard.complete).length === checkedManifest(manifest, id).shards.length
+      const complete = shards.filter((shard) => shard.complete).length === shardCount
       return { id, title, architecture, licence, bytes, received: await receivedBytes(db, id), complete, paused, storage: files.kind }
     }),
   )

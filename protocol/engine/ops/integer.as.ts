@@ -27,6 +27,7 @@ const constants: usize = memory.data<i32>([
   1317011456, 1317011456, 1317011456, 1317011456, // 19 twoTo30f
   1073741824, 1073741824, 1073741824, 1073741824, // 20 twoTo30
   1023, 1023, 1023, 1023, // 21 k1023
+  1258291200, 1258291200, 1258291200, 1258291200, // 22 twoTo23f
 ], 16)
 // @ts-ignore: decorator
 @inline export const leastI32: usize = 0
@@ -72,6 +73,8 @@ const constants: usize = memory.data<i32>([
 @inline export const twoTo30: usize = 320
 // @ts-ignore: decorator
 @inline export const k1023: usize = 336
+// @ts-ignore: decorator
+@inline export const twoTo23f: usize = 352
 // @ts-ignore: decorator
 @inline export function constant(offset: usize): v128 {
   return v128.load(constants + offset)
@@ -138,6 +141,14 @@ export function satShift(v: i64, s: i32): i32 {
     )
   }
   return i32x4.max_s(v128.shuffle<i32>(i64x2.shr_u(l, s), i64x2.shr_u(h, s), 0, 2, 4, 6), constant(leastI32))
+}
+
+/** Four products of i32 whose rshift by s is known to fit: rshift(a·b, s), half = halfOf(s). */
+// @ts-ignore: decorator
+@inline export function mulRound4(a: v128, b: v128, s: i32, half: v128): v128 {
+  const lo = i64x2.shr_u(i64x2.add(i64x2.extmul_low_i32x4_s(a, b), half), s)
+  const hi = i64x2.shr_u(i64x2.add(i64x2.extmul_high_i32x4_s(a, b), half), s)
+  return v128.shuffle<i32>(lo, hi, 0, 2, 4, 6)
 }
 
 /** Four products of i32: sat32(rshift(a·b, s)), as satShift4. */

@@ -1,5 +1,5 @@
 // Which 4 rows of a panel a thread of the matrix kernels has: thread r of 4 has rows r, r+4, r+8, r+12, so that neighbouring threads load neighbouring words.
-// SwiftShader loads these as vectors, and 16-byte strides one lane at a time (measured: see tuning.ts). The other way is rows_quad.wgsl; indices count 16 bytes here too.
+// SwiftShader loads these as vectors, and 16-byte strides one lane at a time (measured: webgpu/tuning.ts). The other way is rows_quad.wgsl; indices count 16 bytes here too.
 
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
 @group(0) @binding(3) var<storage, read> words: array<u32>;

@@ -1,4 +1,4 @@
-// Activations as pairs of i16 and plain 32-bit products: what processors without an int8 dot product want (measured 1.2-1.5x planes.wgsl on lavapipe and SwiftShader).
+// Activations as pairs of i16 and plain 32-bit products: what adapters with an emulated int8 dot product want (measured: webgpu/tuning.ts).
 // A block is 8 columns of one row: 4 words of two i16. The other form of the same functions is planes.wgsl; sums agree exactly.
 
 // Sums over columns of 4 weight rows: the value is 256 * high + low.

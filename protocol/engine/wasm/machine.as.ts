@@ -318,7 +318,8 @@ function matmuls(first: usize, ops: i32, rows: i32, counter: usize): void {
 function ffn(first: usize, rows: i32, counter: usize): void {
   const total = word(first, 6)
   const threads = load<i32>(L.stateThreads)
-  const piece = threads == 1 ? total : rows > 1 ? 1 : max<i32>(1, total / (threads * 8))
+  const share = max<i32>(1, total / (threads * 8))
+  const piece = threads == 1 && rows == 1 ? total : rows > 1 ? min<i32>(4, share) : share
   const up = first + L.opBytes
   const op = up + L.opBytes
   for (let from = arrive(counter) * piece; from < total; from = arrive(counter) * piece) {
@@ -326,10 +327,11 @@ function ffn(first: usize, rows: i32, counter: usize): void {
     for (let panel = from; panel < to; panel++) {
       panelOp(first, panel, rows)
       panelOp(up, panel, rows)
-      for (let row = 0; row < rows; row++) {
-        const g = rowAt(op, 1, row) + (<usize>panel << 6)
-        gate(g, g, rowAt(op, 3, row) + (<usize>panel << 6), 16, word(op, 6), word(op, 7))
-      }
+    }
+    const offset = <usize>from << 6
+    for (let row = 0; row < rows; row++) {
+      const g = rowAt(op, 1, row) + offset
+      gate(g, g, rowAt(op, 3, row) + offset, (to - from) << 4, word(op, 6), word(op, 7))
     }
   }
 }

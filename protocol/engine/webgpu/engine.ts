@@ -183,15 +183,11 @@ export class WebGpuEngine implements SegmentEngine {
         await this.load(batch, boundary)
         const wanted = batch.rows.flatMap((_, i) => (wants[batch.at + i] === 'logits' ? [i] : []))
         const tails = Array.from({ length: Math.ceil(wanted.length / logitsRows) }, (_, i) => wanted.slice(i * logitsRows, (i + 1) * logitsRows))
-        let encoder = device.createCommandEncoder()
-        if (trace)
-          await runner.trace(
-            batch,
-            tails,
-            (some) => this.shapeOf(batch, some),
-            (label, values) => traced.set(label, [...(traced.get(label) ?? []), ...values]),
-          )
-        else runner.encodeMain(encoder, batch)
+        let encoder = trace ? device.createCommandEncoder() : runner.encodeMain(batch)
+        if (trace) {
+          const keep = (label: string, values: number[][]): void => void traced.set(label, [...(traced.get(label) ?? []), ...values])
+          await runner.trace(batch, tails, (some) => this.shapeOf(batch, some), keep)
+        }
         for (const some of tails) {
           const values = await runner.runTail(encoder, some, greedy)
           encoder = device.createCommandEncoder()

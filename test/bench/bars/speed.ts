@@ -1,6 +1,6 @@
 // Speeds against the peers of the same contest.
 import type { Row } from '../contest.ts'
-import { atLeast, type Bar } from './bar.ts'
+import { atLeast, atMost, type Bar } from './bar.ts'
 
 /** A missing row gives a bar of value 0, which fails: what was not measured is not met. */
 export function peerBars(rows: Row[]): Bar[] {
@@ -19,10 +19,17 @@ export function peerBars(rows: Row[]): Bar[] {
 }
 
 /** Software adapters only: a machine with a GPU passes these by far, and the row's description says which adapter it was. */
-export function gpuBars(rows: Row[]): Bar[] {
+export function gpuBars(rows: Row[], otherShares: number[]): Bar[] {
   const decode = (host: string): number => rows.find((r) => r.backend === 'webgpu' && r.host === host)?.decode ?? 0
   return [
     atLeast('decode on WebGPU in Chromium', decode('Chromium'), 'tokens/s', 4),
     atLeast('decode on WebGPU in Firefox or Deno, the faster', Math.max(decode('Firefox'), decode('Deno')), 'tokens/s', 15),
+    // Nothing measured is not met: 1 is the whole of the time.
+    atMost(
+      "share of a token's time outside the matrix kernels, WebGPU, the worst host",
+      Math.max(...(otherShares.length > 0 ? otherShares : [1])),
+      'share',
+      0.25,
+    ),
   ]
 }

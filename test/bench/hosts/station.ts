@@ -1,6 +1,6 @@
 // What a Meadow contestant does when asked, the same in Node, Deno and tabs. A host brings one thing: how it opens an engine.
 import { inputHash, noiseKey, outputHash } from '../../../protocol/engine/answer.ts'
-import type { EngineOptions, SegmentEngine } from '../../../protocol/engine/engine.ts'
+import type { EngineOptions, Row, SegmentEngine } from '../../../protocol/engine/engine.ts'
 import { Session, type Stop } from '../../../protocol/engine/generate.ts'
 import { greedy, type Sampler } from '../../../protocol/engine/sampler.ts'
 import { hex } from '../../../protocol/hash.ts'
@@ -38,7 +38,13 @@ export interface Station {
   answer(exam: Exam): Promise<{ hash: string; tokens: number[] }>
   /** Bytes after `positions` positions of one sequence were filled. */
   memory(asked: { positions: number }): Promise<{ weights: number; other: number }>
+  /** Share of a token's time outside the matrix kernels, the token being decoded after the prompt; WebGPU only. */
+  share(asked: { prompt: number[] }): Promise<number>
   close(): Promise<void>
+}
+
+interface Profiled {
+  profile(rows: Row[], now: () => number, rounds?: number): Promise<{ kernel: string; ms: number }[]>
 }
 
 export function createStation(openEngine: OpenEngine, sourceAt: (place: string) => Promise<ModelSource>): Station {
@@ -94,6 +100,23 @@ export function createStation(openEngine: OpenEngine, sourceAt: (place: string) 
       const bytes = self.memoryBytes()
       self.truncate(0, 0)
       return bytes
+    },
+    async share({ prompt }) {
+      const self = opened() as SegmentEngine & Partial<Profiled>
+      if (self.backend !== 'webgpu' || !self.profile) throw new Error('only the WebGPU engine has a profile')
+      self.truncate(0, 0)
+      const rows = prompt.map((token, position) => ({ sequence: 0, position, token }))
+      for (let at = 0; at < rows.length; at += self.rowsMax) {
+        const some = rows.slice(at, at + self.rowsMax)
+        await self.run(
+          some,
+          some.map(() => 'nothing'),
+        )
+      }
+      const ops = await self.profile([{ sequence: 0, position: rows.length, token: prompt[0] }], () => performance.now())
+      self.truncate(0, 0)
+      const sum = (some: { ms: number }[]): number => some.reduce((total, op) => total + op.ms, 0)
+      return 1 - sum(ops.filter((op) => op.kernel.startsWith('matmul'))) / sum(ops)
     },
     async close() {
       await engine?.close()

@@ -11,5 +11,5 @@ function call(name: string, argument: unknown): Promise<unknown> {
   })
 }
 
-const names: (keyof Calls)[] = ['auto', 'open', 'run', 'answer', 'memory', 'close']
+const names: (keyof Calls)[] = ['auto', 'open', 'run', 'answer', 'memory', 'share', 'close']
 Object.assign(globalThis, { bench: Object.fromEntries(names.map((name) => [name, (argument: unknown) => call(name, argument)])) })

@@ -62,6 +62,7 @@ const cuts: Record<string, Partial<Tuning>> = {
   'with matrices in small parts, small batches and little scratch': {
     form: 'wide',
     partBytesMax: 6000,
+    submitWorkMax: 100_000,
     rowsMax: 7,
     scratchBytesMax: 8000,
     threads: 2,

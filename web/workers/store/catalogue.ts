@@ -11,6 +11,7 @@ export interface ModelRecord {
   licence: string
   /** Bytes of all shards. */
   bytes: number
+  shardCount: number
   /** Canonical manifest, as the relay sent it and as its hash was checked. */
   manifest: Uint8Array<ArrayBuffer>
   /** The person pressed pause: nothing goes on by itself. */

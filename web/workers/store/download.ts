@@ -68,7 +68,18 @@ export async function fetchManifest(db: Catalogue, modelId: string, title: strin
   const manifest = checkedManifest(bytes, modelId)
   const { name, architecture, licence } = manifest.core
   const total = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0)
-  await db.put('models', { id: modelId, name, title: title || name, architecture, licence, bytes: total, manifest: bytes, paused: false, addedAt: Date.now() })
+  await db.put('models', {
+    id: modelId,
+    name,
+    title: title || name,
+    architecture,
+    licence,
+    bytes: total,
+    shardCount: manifest.shards.length,
+    manifest: bytes,
+    paused: false,
+    addedAt: Date.now(),
+  })
   return manifest
 }
 
