@@ -49,13 +49,12 @@ export interface Contest {
   busiest: number
 }
 
-const attempts = 3
 const disturbedShare = 0.3
 /** Threads of a peer may spin a little after their last token. */
 const afterMs = 600
 
 /** A run with a quiet machine before and after it; after some attempts the last one counts, and `busy` says how much others used. */
-async function undisturbed(self: Running, patienceMs: number): Promise<{ run: Run; busy: number }> {
+async function undisturbed(self: Running, patienceMs: number, attempts: number): Promise<{ run: Run; busy: number }> {
   for (let attempt = 1; ; attempt++) {
     const before = await quiet(patienceMs)
     const run = await self.run()
@@ -66,7 +65,7 @@ async function undisturbed(self: Running, patienceMs: number): Promise<{ run: Ru
 }
 
 /** Contestants that cannot start or fail are left out and named in `failures`. `report` hears what is going on. */
-export async function contest(contestants: Contestant[], rounds: number, report: (line: string) => void, patienceMs = 20000): Promise<Contest> {
+export async function contest(contestants: Contestant[], rounds: number, report: (line: string) => void, attempts = 3, patienceMs = 20000): Promise<Contest> {
   const noise: number[] = []
   const running = new Map<Contestant, { self: Running; runs: Run[] }>()
   const failures: string[] = []
@@ -94,7 +93,7 @@ export async function contest(contestants: Contestant[], rounds: number, report:
     for (let round = 0; round < rounds; round++) {
       for (const [c, { self, runs }] of [...running]) {
         try {
-          const { run, busy } = await undisturbed(self, patienceMs)
+          const { run, busy } = await undisturbed(self, patienceMs, attempts)
           noise.push(busy)
           runs.push(run)
           report(

@@ -24,6 +24,9 @@ var<workgroup> pageDots: array<i32, 64u * BLOCKS>;
 // Sums of one thread: 16 elements, low and high parts.
 var<workgroup> partLow: array<vec4<i32>, WG * 4u>;
 var<workgroup> partHigh: array<vec4<i32>, WG * 4u>;
+// Sums of the whole head.
+var<workgroup> sumLow: array<vec4<i32>, WORDS>;
+var<workgroup> sumHigh: array<vec4<i32>, WORDS>;
 
 fn exponentOf(word: u32) -> i32 { return bitcast<i32>(word) >> 16u; }
 
@@ -187,12 +190,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       high0 += partHigh[other]; high1 += partHigh[other + 1u]; high2 += partHigh[other + 2u]; high3 += partHigh[other + 3u];
     }
     if (live && slot == 0u) {
-      let out = row * params.outStride + head * WORDS + quad * 4u;
-      attention[out] = mixed4(low0, high0, c, s);
-      attention[out + 1u] = mixed4(low1, high1, c, s);
-      attention[out + 2u] = mixed4(low2, high2, c, s);
-      attention[out + 3u] = mixed4(low3, high3, c, s);
+      let w = quad * 4u;
+      sumLow[w] = low0; sumLow[w + 1u] = low1; sumLow[w + 2u] = low2; sumLow[w + 3u] = low3;
+      sumHigh[w] = high0; sumHigh[w + 1u] = high1; sumHigh[w + 2u] = high2; sumHigh[w + 3u] = high3;
     }
     workgroupBarrier();
   }
+  // Rounded by all threads, and written once in the text: compilers inline every call.
+  for (var w = t; w < WORDS; w += WG) { attention[row * params.outStride + head * WORDS + w] = mixed4(sumLow[w], sumHigh[w], c, s); }
 }

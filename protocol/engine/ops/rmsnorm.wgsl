@@ -1,5 +1,5 @@
 // Ops rmsnorm, add and quantise around the residual, in one dispatch, as far as STAGES says: delta = rmsnorm(branch) [POST], residual += delta [ADD], normed = rmsnorm(residual) and its activation [NORM].
-// One workgroup per row; a thread keeps to its own blocks of 8 columns, so only the three reductions need barriers.
+// One workgroup per row; a thread keeps to its own fours of columns until the activation is written, so only the reductions and that need barriers.
 
 struct Params {
   blocks: u32, actBase: u32, rootN: u32, spare0: u32,
@@ -29,34 +29,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let to = row * params.blocks * 2u;
   if ((STAGES & POST) != 0u) {
     var sum = vec3<u32>();
-    for (var b = t; b < params.blocks; b += WG) { sum = squares(squares(sum, delta[start + b * 2u]), delta[start + b * 2u + 1u]); }
+    for (var i = t; i < params.blocks * 2u; i += WG) { sum = squares(sum, delta[start + i]); }
     let scale = scaleOf(reduceSum96(t, sum), params.postEpsilon, params.rootN);
-    for (var b = t; b < params.blocks; b += WG) {
-      let i = b * 2u;
-      delta[start + i] = scaled4(delta[start + i], vectors[params.postAt + i], scale, params.postShift);
-      delta[start + i + 1u] = scaled4(delta[start + i + 1u], vectors[params.postAt + i + 1u], scale, params.postShift);
-    }
+    for (var i = t; i < params.blocks * 2u; i += WG) { delta[start + i] = scaled4(delta[start + i], vectors[params.postAt + i], scale, params.postShift); }
   }
   if ((STAGES & ADD) != 0u) {
-    for (var b = t; b < params.blocks; b += WG) {
-      let i = start + b * 2u;
-      residual[i] = sat32Add4(residual[i], delta[i]);
-      residual[i + 1u] = sat32Add4(residual[i + 1u], delta[i + 1u]);
-    }
+    for (var i = t; i < params.blocks * 2u; i += WG) { residual[start + i] = sat32Add4(residual[start + i], delta[start + i]); }
   }
   if ((STAGES & NORM) == 0u) { return; }
   var sum = vec3<u32>();
-  for (var b = t; b < params.blocks; b += WG) { sum = squares(squares(sum, residual[start + b * 2u]), residual[start + b * 2u + 1u]); }
+  for (var i = t; i < params.blocks * 2u; i += WG) { sum = squares(sum, residual[start + i]); }
   let scale = scaleOf(reduceSum96(t, sum), params.epsilon, params.rootN);
   var amax = 0u;
-  for (var b = t; b < params.blocks; b += WG) {
-    let i = b * 2u;
+  // The blocks below read what other threads wrote.
+  for (var i = t; i < params.blocks * 2u; i += WG) {
     let p = scaled4(residual[start + i], vectors[params.weightAt + i], scale, params.weightShift);
-    let q = scaled4(residual[start + i + 1u], vectors[params.weightAt + i + 1u], scale, params.weightShift);
     normed[to + i] = p;
-    normed[to + i + 1u] = q;
-    amax = max(amax, max(largest(p), largest(q)));
+    amax = max(amax, largest(p));
   }
+  storageBarrier();
   let shift = quantiseShift(reduceMax(t, amax));
   for (var b = t; b < params.blocks; b += WG) { storeBlock(b, row, stride, params.actBase, normed[to + b * 2u], normed[to + b * 2u + 1u], shift); }
   if (t == 0u) { sums[row] = params.outBits - bitcast<i32>(shift); }

@@ -12,7 +12,7 @@ import { LinearMemory, memoryBytesMax } from './memory.ts'
 import { stepValues } from './values.ts'
 
 /** Rows one run may hold: enough that widening a panel costs little per row, few enough that their activations stay in the second-level cache. */
-const rowsMaxDefault = 256
+const rowsMaxDefault = 192
 /** Looks at a word before sleeping, about 7 µs (measured): longer than most waits inside a run; more would be wasted where two threads share a core, as they do on a busy machine. */
 const spinsDefault = 20_000
 

@@ -1,4 +1,4 @@
-// The machine: runs an instruction list (encode.ts) over the rows of a batch with every thread, JavaScript not in the loop. Threads meet at a barrier after each phase;
+// The machine: runs an instruction list (encode.ts) over the rows of a batch with every thread, JavaScript not in the loop. Threads meet after each phase;
 // which thread does which piece never shows in a result, because pieces write disjoint memory and integers do not depend on order.
 import { add } from '../ops/add.as'
 import { mix, score, weigh } from '../ops/attention.as'
@@ -49,21 +49,34 @@ let scratch: usize = 0
   return value
 }
 
-/** Waits until all threads are here: spins a while (0.07 µs when all run, measured), then sleeps. */
-function barrier(): void {
+/** True for the thread that comes last: all others wait for its release(). False once released. */
+function gather(): bool {
   if (ASC_FEATURE_THREADS) {
     const threads = load<i32>(L.stateThreads)
-    if (threads == 1) return
+    if (threads == 1) return true
     const phase = atomic.load<i32>(L.controlBarrierPhase)
-    if (atomic.add<i32>(L.controlBarrierCount, 1) == threads - 1) {
-      atomic.store<i32>(L.controlBarrierCount, 0)
-      atomic.store<i32>(L.controlBarrierPhase, phase + 1)
-      if (atomic.load<i32>(L.controlSleepers) > 0) atomic.notify(L.controlBarrierPhase, -1)
-    } else sleepWhile(L.controlBarrierPhase, phase)
+    if (atomic.add<i32>(L.controlBarrierCount, 1) == threads - 1) return true
+    sleepWhile(L.controlBarrierPhase, phase)
+    return false
+  }
+  return true
+}
+
+function release(): void {
+  if (ASC_FEATURE_THREADS) {
+    if (load<i32>(L.stateThreads) == 1) return
+    atomic.store<i32>(L.controlBarrierCount, 0)
+    atomic.add<i32>(L.controlBarrierPhase, 1)
+    if (atomic.load<i32>(L.controlSleepers) > 0) atomic.notify(L.controlBarrierPhase, -1)
   }
 }
 
-/** Returns when the word at `address` is no longer `value`. A sleeper announces itself before its last look, so that the one who changes the word knows to wake it. */
+/** Waits until all threads are here. */
+function barrier(): void {
+  if (gather()) release()
+}
+
+/** Returns when the word at `address` is no longer `value`: looks a while, then sleeps. A sleeper announces itself before its last look, so that the one who changes the word knows to wake it. */
 function sleepWhile(address: usize, value: i32): void {
   if (ASC_FEATURE_THREADS) {
     const spins = load<i32>(L.stateSpins)
@@ -108,35 +121,71 @@ export function wake(): void {
   }
 }
 
+// @ts-ignore: decorator
+@inline function after(phase: usize): usize {
+  return load<u32>(phase, 8)
+}
+
+/** Kind of a phase; the end when it belongs to a tail that no row wants (the tail comes last). */
+// @ts-ignore: decorator
+@inline function kindOf(phase: usize, tailRows: i32): i32 {
+  return load<i32>(phase, 16) && tailRows == 0 ? L.phaseEnd : load<i32>(phase)
+}
+
+/** Row-by-row work on a single row is for one thread: the last to arrive does it while the others wait where they are, which saves a meeting. */
+// @ts-ignore: decorator
+@inline function alone(phase: usize, kind: i32, bodyRows: i32, tailRows: i32): bool {
+  return kind == L.phaseRows && (load<i32>(phase, 16) ? tailRows : bodyRows) == 1
+}
+
 function execute(): void {
   const timed = thread == 0 && load<i32>(L.stateProfile) != 0
   let before = timed ? now() : 0
   const bodyRows = load<i32>(L.stateRows)
   const tailRows = load<i32>(L.stateTailRows)
   let phase = at(L.stateProgram)
-  let kind = load<i32>(phase)
+  let kind = kindOf(phase, tailRows)
   while (kind != L.phaseEnd) {
-    const ops = load<i32>(phase, 4)
-    const counter = at(L.stateCounters) + (<usize>load<i32>(phase, 12) << 6)
-    const rows = load<i32>(phase, 16) ? tailRows : bodyRows
-    const time = at(L.stateTimes) + (<usize>load<i32>(phase, 12) << 3)
-    const first = phase + L.phaseBytes
-    // What follows is read before the barrier: behind the last one thread 0 may already be preparing the next run. The tail comes last, and no row may want it.
-    phase = load<u32>(phase, 8)
-    const next = load<i32>(phase, 16) && tailRows == 0 ? L.phaseEnd : load<i32>(phase)
-    if (kind == L.phaseMatmul) matmuls(first, ops, rows, counter)
-    else if (kind == L.phaseFfn) ffn(first, rows, counter)
-    else if (kind == L.phaseAttention) attention(first, rows, counter)
-    else if (kind == L.phaseHeads) headOps(first, ops, rows)
-    else rowOps(first, ops, rows)
-    barrier()
-    if (timed) {
-      const after = now()
-      store<f64>(time, load<f64>(time) + after - before)
-      before = after
+    const here = phase
+    const time = at(L.stateTimes) + (<usize>load<i32>(here, 12) << 3)
+    // What follows is read before a meeting: behind the last one thread 0 may already be preparing the next run.
+    if (alone(here, kind, bodyRows, tailRows)) {
+      do {
+        phase = after(phase)
+        kind = kindOf(phase, tailRows)
+      } while (alone(phase, kind, bodyRows, tailRows))
+      if (gather()) {
+        for (let p = here; p != phase; p = after(p)) {
+          const ops = load<i32>(p, 4)
+          for (let i = 0; i < ops; i++) rowOp(p + L.phaseBytes + <usize>i * L.opBytes, 0)
+        }
+        release()
+      }
+    } else {
+      phase = after(here)
+      const next = kindOf(phase, tailRows)
+      const meetLater = alone(phase, next, bodyRows, tailRows)
+      work(here, kind, load<i32>(here, 16) ? tailRows : bodyRows)
+      if (!meetLater) barrier()
+      kind = next
     }
-    kind = next
+    if (timed) {
+      const moment = now()
+      store<f64>(time, load<f64>(time) + moment - before)
+      before = moment
+    }
   }
+}
+
+function work(phase: usize, kind: i32, rows: i32): void {
+  const ops = load<i32>(phase, 4)
+  const counter = at(L.stateCounters) + (<usize>load<i32>(phase, 12) << 6)
+  const first = phase + L.phaseBytes
+  if (kind == L.phaseMatmul) matmuls(first, ops, rows, counter)
+  else if (kind == L.phaseFfn) ffn(first, rows, counter)
+  else if (kind == L.phaseAttention) attention(first, rows, counter)
+  else if (kind == L.phaseHeads) headOps(first, ops, rows)
+  else rowOps(first, ops, rows)
 }
 
 function rowOps(first: usize, ops: i32, rows: i32): void {
