@@ -55,7 +55,10 @@ export function lengthPrefixed(value: Uint8Array | string): Uint8Array {
 }
 
 /** Numbers as u32 little-endian. */
-export function u32(...values: number[]): Uint8Array {
+export const u32 = (...values: number[]): Uint8Array => u32s(values)
+
+/** The same for a list of any length: as arguments a long prompt could overflow a worker's stack. */
+export function u32s(values: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(values.length * 4)
   const view = new DataView(bytes.buffer)
   for (let i = 0; i < values.length; i++) view.setUint32(i * 4, values[i], true)

@@ -1,5 +1,5 @@
 // Names for questions and answers: hashes that two people compare to see whether they asked and got the same (specification, section 6).
-import { fromHex, hashTagged } from '../hash.ts'
+import { fromHex, hashTagged, u32s } from '../hash.ts'
 import type { Stop } from './generate.ts'
 import type { NoiseKey, Sampler } from './sampler.ts'
 
@@ -12,15 +12,6 @@ export interface Question {
   maxTokens: number
   stopIds: readonly number[]
   prompt: readonly number[]
-}
-
-const u32s = (values: readonly number[]): Uint8Array => {
-  const bytes = new Uint8Array(values.length * 4)
-  const view = new DataView(bytes.buffer)
-  values.forEach((v, i) => {
-    view.setUint32(i * 4, v, true)
-  })
-  return bytes
 }
 
 /** sampler64: six u32 fields in order, zero-padded to 64 bytes. */

@@ -1,5 +1,5 @@
 // From a prompt to tokens, over any engine: prefill in batches, then one row a token. No clock here: hosts time what they see.
-import { type EngineError, EngineError as Refused, type Row, type SegmentEngine, type Want } from './engine.ts'
+import { EngineError, type Row, type SegmentEngine, type Want } from './engine.ts'
 import { checkSampler, type NoiseKey, type Sampler, sample } from './sampler.ts'
 
 export interface Request {
@@ -49,10 +49,10 @@ export class Session {
     const { prompt, sampler, key, maxTokens, stopIds } = request
     const { context } = this.engine.manifest.core
     checkSampler(sampler)
-    if (prompt.length === 0) throw new Refused('the prompt holds no tokens')
+    if (prompt.length === 0) throw new EngineError('the prompt holds no tokens')
     if (prompt.length >= context)
-      throw new Refused(`the prompt has ${prompt.length} tokens, the model's context holds ${context} (one must be left for the answer)`)
-    if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new Refused(`maxTokens is ${maxTokens}, must be a positive integer`)
+      throw new EngineError(`the prompt has ${prompt.length} tokens, the model's context holds ${context} (one must be left for the answer)`)
+    if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new EngineError(`maxTokens is ${maxTokens}, must be a positive integer`)
 
     let common = 0
     while (common < this.cached.length && common < prompt.length - 1 && this.cached[common] === prompt[common]) common++
@@ -93,5 +93,3 @@ export class Session {
     return result.logits[tokens.length - 1]
   }
 }
-
-export type { EngineError }
