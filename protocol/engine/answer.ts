@@ -1,7 +1,7 @@
 // Names for questions and answers: hashes that two people compare to see whether they asked and got the same (specification, section 6).
 import { fromHex, hashTagged, u32s } from '../hash.ts'
 import type { Stop } from './generate.ts'
-import type { NoiseKey, Sampler } from './sampler.ts'
+import { checkSampler, type NoiseKey, type Sampler } from './sampler.ts'
 
 export interface Question {
   /** 64 hex digits. */
@@ -21,6 +21,16 @@ export function encodeSampler(s: Sampler): Uint8Array {
   return bytes
 }
 
+/** The inverse of encodeSampler. Throws SamplerError for parameters that no sampler has, RangeError for padding that is not zero. */
+export function decodeSampler(bytes: Uint8Array): Sampler {
+  if (bytes.length !== 64 || bytes.subarray(24).some((byte) => byte !== 0)) throw new RangeError('a sampler is six numbers, padded to 64 bytes with zeros')
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 24)
+  const [temperature, topK, topP, minP, repeatPenalty, repeatWindow] = Array.from({ length: 6 }, (_, i) => view.getUint32(i * 4, true))
+  const sampler = { temperature, topK, topP, minP, repeatPenalty, repeatWindow }
+  checkSampler(sampler)
+  return sampler
+}
+
 /** seed32: the seed as a little-endian 256-bit number. */
 export function encodeSeed(seed: number): Uint8Array {
   if (!(Number.isSafeInteger(seed) && seed >= 0)) throw new RangeError(`seed ${seed} must be an integer from 0 to 2^53 − 1`)
@@ -30,8 +40,11 @@ export function encodeSeed(seed: number): Uint8Array {
 }
 
 /** Key of the sampler's noise: first 8 bytes of H("rng", jobId, seed32); a question asked without a job has the job id of 32 zero bytes. */
-export function noiseKey(seed: number, jobId: Uint8Array = new Uint8Array(32)): NoiseKey {
-  const hash = hashTagged('rng', jobId, encodeSeed(seed))
+export const noiseKey = (seed: number, jobId: Uint8Array = new Uint8Array(32)): NoiseKey => noiseKeyOf(jobId, encodeSeed(seed))
+
+/** The same for a seed given as its 32 bytes. */
+export function noiseKeyOf(jobId: Uint8Array, seed32: Uint8Array): NoiseKey {
+  const hash = hashTagged('rng', jobId, seed32)
   const view = new DataView(hash.buffer, hash.byteOffset)
   return [view.getUint32(0, true), view.getUint32(4, true)]
 }

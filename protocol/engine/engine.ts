@@ -1,5 +1,6 @@
 // The one interface the three engines share. Cutting a model into segments, a prompt into batches or a batch into rows changes no byte of any result.
 import type { Manifest } from '../model/manifest.ts'
+import type { Draw } from './sampler.ts'
 
 /** Layers [from, to). `from === 0` includes the embedding, `to === layers` includes the tail (final norm and head). */
 export interface Segment {
@@ -47,6 +48,11 @@ export interface SegmentEngine {
    * Throws EngineError when a position is out of order or beyond the context, or the device is lost.
    */
   run(rows: Row[], wants: Want[], boundary?: Int32Array, trace?: (step: StepValues) => void): Promise<RunResult>
+  /**
+   * As run, but answers with a token for each row that has a draw (only when the segment has the tail), null for the others: logits then need not leave the device.
+   * Engines without it are asked for logits, and `sample` draws (see chooseTokens in generate.ts).
+   */
+  choose?(rows: Row[], draws: (Draw | null)[], boundary?: Int32Array): Promise<(number | null)[]>
   /** Forgets cached positions >= length of a sequence; length 0 frees it. */
   truncate(sequence: number, length: number): void
   /** Bytes held beyond the weights (KV pages, scratch). */

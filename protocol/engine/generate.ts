@@ -1,6 +1,6 @@
 // From a prompt to tokens, over any engine: prefill in batches, then one row a token. No clock here: hosts time what they see.
 import { EngineError, type Row, type SegmentEngine, type Want } from './engine.ts'
-import { checkSampler, type NoiseKey, type Sampler, sample } from './sampler.ts'
+import { checkSampler, type Draw, type NoiseKey, type Sampler, sample } from './sampler.ts'
 
 export interface Request {
   /** Token ids, BOS included where the model wants one. */
@@ -18,6 +18,17 @@ export interface Request {
 export type Stop = 'eos' | 'length' | 'context'
 
 export type Progress = { kind: 'prefill'; done: number; total: number } | { kind: 'token'; token: number } | { kind: 'stop'; stop: Stop }
+
+/** Runs rows and draws the tokens of those that have a draw: on the engine where it can, else here from its logits. Throws EngineError as `run`. */
+export async function chooseTokens(engine: SegmentEngine, rows: Row[], draws: (Draw | null)[], boundary?: Int32Array): Promise<(number | null)[]> {
+  if (engine.choose) return engine.choose(rows, draws, boundary)
+  const { logits } = await engine.run(
+    rows,
+    draws.map((draw): Want => (draw ? 'logits' : 'nothing')),
+    boundary,
+  )
+  return draws.map((draw, i) => draw && sample(logits[i]!, draw.sampler, draw.key, draw.position, draw.recent))
+}
 
 /**
  * One conversation on one engine: keeps what is cached and re-uses the common prefix of the next prompt.
@@ -59,19 +70,20 @@ export class Session {
     this.engine.truncate(this.sequence, common)
     this.cached.length = common
 
-    let logits: Int32Array | null = null
+    const tokens = prompt.slice()
+    const draw = (): Draw => ({ sampler, key, position: tokens.length, recent: tokens })
+    let next: number | null = null
     const batch = Math.max(1, Math.min(request.batch ?? this.engine.rowsMax, this.engine.rowsMax))
     for (let at = common; at < prompt.length; at += batch) {
       signal?.throwIfAborted()
       yield { kind: 'prefill', done: at - common, total: prompt.length - common }
-      logits = await this.advance(prompt.slice(at, at + batch), at + batch >= prompt.length)
+      next = await this.advance(prompt.slice(at, at + batch), at + batch >= prompt.length ? draw() : null)
     }
     yield { kind: 'prefill', done: prompt.length - common, total: prompt.length - common }
 
-    const tokens = prompt.slice()
     for (let made = 0; ; ) {
       signal?.throwIfAborted()
-      const token = sample(logits!, sampler, key, tokens.length, tokens)
+      const token = next!
       tokens.push(token)
       made++
       yield { kind: 'token', token }
@@ -79,17 +91,21 @@ export class Session {
       if (made >= maxTokens) return yield { kind: 'stop', stop: 'length' }
       if (tokens.length >= context) return yield { kind: 'stop', stop: 'context' }
       signal?.throwIfAborted()
-      logits = await this.advance([token], true)
+      next = await this.advance([token], draw())
     }
   }
 
-  /** Runs tokens after what is cached; the last one's logits when wanted. */
-  private async advance(tokens: number[], last: boolean): Promise<Int32Array | null> {
+  /** Runs tokens after what is cached, and draws the one that follows when asked. */
+  private async advance(tokens: number[], draw: Draw | null): Promise<number | null> {
     const from = this.cached.length
     const rows: Row[] = tokens.map((token, i) => ({ sequence: this.sequence, position: from + i, token }))
-    const wants: Want[] = tokens.map((_, i) => (last && i === tokens.length - 1 ? 'logits' : 'nothing'))
-    const result = await this.engine.run(rows, wants)
+    const last = tokens.length - 1
+    const chosen = await chooseTokens(
+      this.engine,
+      rows,
+      tokens.map((_, i) => (i === last ? draw : null)),
+    )
     this.cached.push(...tokens)
-    return result.logits[tokens.length - 1]
+    return chosen[last]
   }
 }

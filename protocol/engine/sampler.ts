@@ -44,6 +44,16 @@ export function checkSampler(s: Sampler): void {
 /** Two u32 of key: Philox4x32-10 (Salmon et al., SC 2011). */
 export type NoiseKey = readonly [number, number]
 
+/** How the token of one row is drawn from its logits. */
+export interface Draw {
+  sampler: Sampler
+  key: NoiseKey
+  /** Index of the token being chosen in its sequence. */
+  position: number
+  /** The tokens before it in order, the last `repeatWindow` of them at least. */
+  recent: ArrayLike<number>
+}
+
 /** First output word of Philox4x32-10 for counter (position, id, 0, 0). */
 export function philox(key: NoiseKey, position: number, id: number): number {
   let c0 = position >>> 0
@@ -75,6 +85,9 @@ export function gumbel(r: number): number {
   const minusLog = 25 * power(28) - log2Q28(2 * r + 1)
   return -Math.floor(((log2Q28(minusLog) - 28 * power(28) - log2Ln2) * ln2Q16) / power(28))
 }
+
+/** No noise of an r with bitlen(2^24 − 1 − r) = b is larger than (25 − b) · ln 2 and this: engines skip the logarithms of what cannot win. */
+export const gumbelSlack = 16
 
 /** No noise is larger: r = 2^24 − 1. */
 const gumbelMax = gumbel(16777215)
@@ -127,6 +140,9 @@ const masslessFrom = 1090520
 /** Mass of a token in Q24: e^(z − max). */
 export const massOf = (most: number, z: number): number => exp31(most - z) >>> 7
 
+/** How far below the largest min-p still keeps a token: −ln(minP), Q16. */
+export const minPDistance = (minP: number): number => Math.floor(((16 * power(28) - log2Q28(minP)) * ln2Q16) / power(28))
+
 /**
  * The next token. logits // vocab i32, Q16. `recent`: all tokens so far, in order. `position`: index of the token being chosen.
  */
@@ -156,8 +172,7 @@ export function sample(logits: Int32Array, s: Sampler, key: NoiseKey, position: 
     threshold = Math.max(threshold, radixThreshold(keys, masses, Math.max(1, need)) - power(31))
   }
   if (s.minP > 0) {
-    const distance = Math.floor(((16 * power(28) - log2Q28(s.minP)) * ln2Q16) / power(28))
-    threshold = Math.max(threshold, sat32(most - distance))
+    threshold = Math.max(threshold, sat32(most - minPDistance(s.minP)))
   }
   ids = ids.filter((id) => z[id] >= threshold)
 

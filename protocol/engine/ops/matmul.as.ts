@@ -208,19 +208,19 @@ export function panelGroups8(acc: usize, w: usize, groups: i32, act: usize): voi
 
 // @ts-ignore: decorator
 @inline function addHalves(acc: usize, offset: usize, low: v128, high: v128): void {
-  const k = f64x2.splat(1024)
+  const k = f64x2.splat(2048)
   v128.store(acc + offset, f64x2.add(v128.load(acc + offset), f64x2.add(f64x2.convert_low_i32x4_s(low), f64x2.mul(k, f64x2.convert_low_i32x4_s(high)))))
   v128.store(acc + offset, f64x2.add(v128.load(acc + offset, 16), f64x2.add(convertHigh(low), f64x2.mul(k, convertHigh(high)))), 16)
 }
 
-/** acc += Σ m·Σact, two groups per dot product with Σact split in 10 low bits and the rest: 2^15 · 1023 · 64 groups < 2^31. m: minima of the first group. */
+/** acc += Σ m·Σact, two groups per dot product with Σact split in 11 low bits and the rest: 2^15 · 2047 · 32 groups < 2^31. m: minima of the first group. */
 function minima(acc: usize, m: usize, groups: i32, halves: usize): void {
   const pairs = (groups + 1) >> 1
   const highs = halves + (<usize>pairs << 2)
   const zero = i32x4.splat(0)
-  for (let from = 0; from < pairs; from += 32) {
+  for (let from = 0; from < pairs; from += 16) {
     let l0 = zero, l1 = zero, l2 = zero, l3 = zero, h0 = zero, h1 = zero, h2 = zero, h3 = zero
-    const to = min<i32>(from + 32, pairs)
+    const to = min<i32>(from + 16, pairs)
     for (let pair = from; pair < to; pair++) {
       const at = m + <usize>pair * 640
       // The odd last group has no partner; its sum's other half is 0, so any finite partner will do.

@@ -19,17 +19,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var b = 0u; b < 4u; b++) {
       let w = weightsAt(at + b * 4u, r);
       let x = (g * 4u + b) * stride + token;
-      s0 = addNibbles(s0, w, act[x]);
-      s1 = addNibbles(s1, w, act[x + 1u]);
-      s2 = addNibbles(s2, w, act[x + 2u]);
-      s3 = addNibbles(s3, w, act[x + 3u]);
+      s0 = addNibbles(s0, w, blockOf(act[x]));
+      s1 = addNibbles(s1, w, blockOf(act[x + 1u]));
+      s2 = addNibbles(s2, w, blockOf(act[x + 2u]));
+      s3 = addNibbles(s3, w, blockOf(act[x + 3u]));
     }
     let d = scalesAt(at + 16u, r);
     let m = scalesAt(at + 18u, r);
-    t0 = addGroup(t0, endGroup(s0), d, m, x0.x, x0.y);
-    t1 = addGroup(t1, endGroup(s1), d, m, x1.x, x1.y);
-    t2 = addGroup(t2, endGroup(s2), d, m, x2.x, x2.y);
-    t3 = addGroup(t3, endGroup(s3), d, m, x3.x, x3.y);
+    t0 = addGroup(t0, endNibbles(s0), d, m, x0.x, x0.y);
+    t1 = addGroup(t1, endNibbles(s1), d, m, x1.x, x1.y);
+    t2 = addGroup(t2, endNibbles(s2), d, m, x2.x, x2.y);
+    t3 = addGroup(t3, endNibbles(s3), d, m, x3.x, x3.y);
   }
   if (!mine) { return; }
   let word = wordsAt(params.wordAt4 + lane);

@@ -17,11 +17,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let at = base + g * 20u;
     let x = groupSums(sums[params.sumsAt + g]);
     var s = startGroup(x.x, x.y);
-    s = addNibbles(s, weightsAt(at, r), act[g * 4u]);
-    s = addNibbles(s, weightsAt(at + 4u, r), act[g * 4u + 1u]);
-    s = addNibbles(s, weightsAt(at + 8u, r), act[g * 4u + 2u]);
-    s = addNibbles(s, weightsAt(at + 12u, r), act[g * 4u + 3u]);
-    total = addGroup(total, endGroup(s), scalesAt(at + 16u, r), scalesAt(at + 18u, r), x.x, x.y);
+    s = addNibbles(s, weightsAt(at, r), blockOf(act[g * 4u]));
+    s = addNibbles(s, weightsAt(at + 4u, r), blockOf(act[g * 4u + 1u]));
+    s = addNibbles(s, weightsAt(at + 8u, r), blockOf(act[g * 4u + 2u]));
+    s = addNibbles(s, weightsAt(at + 12u, r), blockOf(act[g * 4u + 3u]));
+    total = addGroup(total, endNibbles(s), scalesAt(at + 16u, r), scalesAt(at + 18u, r), x.x, x.y);
   }
   if (SPLIT > 1u) {
     let at = local.y * LANES + local.x;

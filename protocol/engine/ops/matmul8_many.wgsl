@@ -18,10 +18,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       let a = weightsAt(base + k * 8u, r);
       let b = weightsAt(base + k * 8u + 4u, r);
       let x = k * stride + token;
-      s0 = addBytes(s0, a, b, act[x]);
-      s1 = addBytes(s1, a, b, act[x + 1u]);
-      s2 = addBytes(s2, a, b, act[x + 2u]);
-      s3 = addBytes(s3, a, b, act[x + 3u]);
+      s0 = addBytes(s0, a, b, blockOf(act[x]));
+      s1 = addBytes(s1, a, b, blockOf(act[x + 1u]));
+      s2 = addBytes(s2, a, b, blockOf(act[x + 2u]));
+      s3 = addBytes(s3, a, b, blockOf(act[x + 3u]));
     }
     s0 = settle(s0); s1 = settle(s1); s2 = settle(s2); s3 = settle(s3);
   }

@@ -15,7 +15,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   // 128 blocks = 1024 columns between settlements.
   for (var start = local.y; start < blocks; start += SPLIT * 128u) {
     let to = min(start + SPLIT * 128u, blocks);
-    for (var k = start; k < to; k += SPLIT) { s = addBytes(s, weightsAt(base + k * 8u, r), weightsAt(base + k * 8u + 4u, r), act[k]); }
+    for (var k = start; k < to; k += SPLIT) { s = addBytes(s, weightsAt(base + k * 8u, r), weightsAt(base + k * 8u + 4u, r), blockOf(act[k])); }
     s = settle(s);
   }
   if (SPLIT > 1u) {

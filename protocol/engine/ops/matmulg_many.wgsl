@@ -18,10 +18,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       let u = weightsAt(at + b * 8u, r);
       let v = weightsAt(at + b * 8u + 4u, r);
       let x = (g * 4u + b) * stride + token;
-      s0 = addBytes(s0, u, v, act[x]);
-      s1 = addBytes(s1, u, v, act[x + 1u]);
-      s2 = addBytes(s2, u, v, act[x + 2u]);
-      s3 = addBytes(s3, u, v, act[x + 3u]);
+      s0 = addBytes(s0, u, v, blockOf(act[x]));
+      s1 = addBytes(s1, u, v, blockOf(act[x + 1u]));
+      s2 = addBytes(s2, u, v, blockOf(act[x + 2u]));
+      s3 = addBytes(s3, u, v, blockOf(act[x + 3u]));
     }
     let d = scalesAt(at + 32u, r);
     t0 = addGroup8(t0, endGroup(s0), d);

@@ -16,10 +16,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   for (var g = local.y; g < groups; g += SPLIT) {
     let at = base + g * 34u;
     var s = Sums(vec4<i32>(), vec4<i32>());
-    s = addBytes(s, weightsAt(at, r), weightsAt(at + 4u, r), act[g * 4u]);
-    s = addBytes(s, weightsAt(at + 8u, r), weightsAt(at + 12u, r), act[g * 4u + 1u]);
-    s = addBytes(s, weightsAt(at + 16u, r), weightsAt(at + 20u, r), act[g * 4u + 2u]);
-    s = addBytes(s, weightsAt(at + 24u, r), weightsAt(at + 28u, r), act[g * 4u + 3u]);
+    s = addBytes(s, weightsAt(at, r), weightsAt(at + 4u, r), blockOf(act[g * 4u]));
+    s = addBytes(s, weightsAt(at + 8u, r), weightsAt(at + 12u, r), blockOf(act[g * 4u + 1u]));
+    s = addBytes(s, weightsAt(at + 16u, r), weightsAt(at + 20u, r), blockOf(act[g * 4u + 2u]));
+    s = addBytes(s, weightsAt(at + 24u, r), weightsAt(at + 28u, r), blockOf(act[g * 4u + 3u]));
     total = addGroup8(total, endGroup(s), scalesAt(at + 32u, r));
   }
   if (SPLIT > 1u) {

@@ -20,8 +20,12 @@ fn dots(w: vec4<u32>, x: u32) -> vec4<i32> {
   return vec4<i32>(dot4(w.x, x), dot4(w.y, x), dot4(w.z, x), dot4(w.w, x));
 }
 
+// A block as products take it: as it is.
+alias Block = vec4<u32>;
+fn blockOf(x: vec4<u32>) -> Block { return x; }
+
 // Int8 weights: `a` holds columns 0-3 of 4 rows, `b` columns 4-7. Each sum is exact in i32 up to K = 28672: 128 * 128 * 28672 < 2^29.
-fn addBytes(s: Sums, a: vec4<u32>, b: vec4<u32>, x: vec4<u32>) -> Sums {
+fn addBytes(s: Sums, a: vec4<u32>, b: vec4<u32>, x: Block) -> Sums {
   return Sums(s.low + dots(a, x.x) + dots(b, x.y), s.high + dots(a, x.z) + dots(b, x.w));
 }
 
@@ -29,9 +33,10 @@ fn addBytes(s: Sums, a: vec4<u32>, b: vec4<u32>, x: vec4<u32>) -> Sums {
 fn settle(s: Sums) -> Sums { return s; }
 
 // A group of 32 columns starts at -8 * the group's sums, so that unsigned nibbles q count as q - 8.
-fn startGroup(low: i32, high: i32) -> Sums { return Sums(vec4<i32>(-8 * low), vec4<i32>(-8 * high)); }
+alias Nibbles = Sums;
+fn startGroup(low: i32, high: i32) -> Nibbles { return Sums(vec4<i32>(-8 * low), vec4<i32>(-8 * high)); }
 
-fn addNibbles(s: Sums, w: vec4<u32>, x: vec4<u32>) -> Sums {
+fn addNibbles(s: Nibbles, w: vec4<u32>, x: Block) -> Nibbles {
   let a = w & vec4<u32>(0x0f0f0f0fu);
   let b = (w >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
   return Sums(s.low + dots(a, x.x) + dots(b, x.y), s.high + dots(a, x.z) + dots(b, x.w));
@@ -40,6 +45,7 @@ fn addNibbles(s: Sums, w: vec4<u32>, x: vec4<u32>) -> Sums {
 // |low| <= 32*8*128 = 2^15, |high| <= 32*8*64 = 2^14.
 // The same for int8 groups: 2^19 and 2^18.
 fn endGroup(s: Sums) -> Sums { return s; }
+fn endNibbles(s: Nibbles) -> Sums { return s; }
 
 // Dot product of 8 int8 with one block.
 fn dotBlock(a: u32, b: u32, x: vec4<u32>) -> i32 {

@@ -10,13 +10,11 @@ fn weightsAt(at: u32, r: u32) -> vec4<u32> {
   return vec4<u32>(weights[i], weights[i + 4u], weights[i + 8u], weights[i + 12u]);
 }
 
-// 16 i16, one per row of the panel: row r + 4c stands in word 2c + r/2. All threads load the same words, which is one load.
+// 16 i16, one per row of the panel: row r + 4c stands in word 2c + r/2.
 fn scalesAt(at: u32, r: u32) -> vec4<i32> {
-  let i = at * 4u;
-  let even = vec4<u32>(weights[i], weights[i + 2u], weights[i + 4u], weights[i + 6u]);
-  let odd = vec4<u32>(weights[i + 1u], weights[i + 3u], weights[i + 5u], weights[i + 7u]);
-  let w = select(even, odd, r >= 2u);
-  return bitcast<vec4<i32>>(w << vec4<u32>(16u - (r & 1u) * 16u)) >> vec4<u32>(16u);
+  let i = at * 4u + (r >> 1u);
+  let w = vec4<u32>(weights[i], weights[i + 2u], weights[i + 4u], weights[i + 6u]);
+  return bitcast<vec4<i32>>(w * select(65536u, 1u, (r & 1u) == 1u)) >> vec4<u32>(16u);
 }
 
 fn wordsAt(lane: u32) -> vec4<u32> {

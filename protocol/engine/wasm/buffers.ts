@@ -49,8 +49,8 @@ function sizesOf({ core, segment, rowsMax, kvTokensMax, program }: Plan) {
   const span = round(Math.min(core.context, kvTokensMax), 16) + 16
   const body = [...(segment.from === 0 ? program.embed : []), ...program.layers.slice(segment.from, segment.to).flat()]
   const tail = segment.to === core.layers ? program.tail : []
-  // See ops/matmul-rows.as.ts: a widened block, d, row scales, m, accumulators.
-  const scratchAttention = 8192 + 1024 + 128 + round(columnsMax, 64) + (rowsMax + 1) * 128
+  // See ops/matmul-rows.as.ts: a widened block, group sums, row scales, d and m, accumulators.
+  const scratchAttention = 12288 + 3072 + 128 + 2 * round(columnsMax, 64) + round(rowsMax, 4) * 128
   return {
     columnsMax,
     blockBytes,
@@ -85,7 +85,7 @@ export function bytesOfBuffers(plan: Plan): { fixed: number; growing: number } {
     core.headDim * 8 +
     64
   const phases = phasesOf(s.body, s.tail, placeholder(core))
-  const fixed = rowsMax * perRow + threads * s.scratchBytes + encodedBytes(phases) + phases.length * 72 + 65536
+  const fixed = (rowsMax + 3) * perRow + threads * s.scratchBytes + encodedBytes(phases) + phases.length * 72 + 65536
   const pages = Math.ceil(kvTokensMax / pagePositions) + 64
   return { fixed, growing: pages * (s.pageBytes + s.tableBytes) + 2 * rowsMax * s.rowBytes('logits') + (64 << 20) }
 }
@@ -120,7 +120,7 @@ export function layOut(plan: Plan, memory: LinearMemory, tensorAt: (tensor: Tens
   vectors.logits = { at: 0, stride: s.rowBytes('logits') }
   const tailResidual = rows(s.rowBytes('residual'))
   const act = rows(s.actStride)
-  const permuted = rows(s.actStride)
+  const permuted = memory.take(round(rowsMax, 4) * s.actStride)
   const sums = rows(s.sumStride)
   const halves = rows(s.halfStride)
   const records = memory.take(rowsMax * core.heads * s.recordBytes)
@@ -168,7 +168,7 @@ export function layOut(plan: Plan, memory: LinearMemory, tensorAt: (tensor: Tens
     [L.stateTables, tables],
     [L.stateTailOf, tailOf],
     [L.stateAct, act.at],
-    [L.statePermuted, permuted.at],
+    [L.statePermuted, permuted],
     [L.stateActStride, s.actStride],
     [L.stateE, e],
     [L.stateSums, sums.at],

@@ -140,7 +140,7 @@ export function anglesPhase(a: Addresses): Phase {
   return { kind: L.phaseRows, tail: false, labels: ['angles'], ops: sets.map((s) => [L.opAngles, s.cos, s.sin, s.hi, s.lo, a.headDim / 2, a.tables]) }
 }
 
-/** What comes before the tail: the residuals of the rows that want logits. */
+/** What comes before the rows that want logits go on alone: their residuals. */
 export function gatherPhase(a: Addresses): Phase {
   const { residual } = a.vectors
   return {
@@ -185,10 +185,12 @@ export function phasesOf(body: Step[], tail: Step[], a: Addresses): Phase[] {
       last.labels.push(step.label)
     } else push(onHeads(step) ? L.phaseHeads : L.phaseRows, inTail, step)
   }
-  for (const step of body) add(step, false)
+  // Nothing reads what the last layer leaves in rows that want no logits but their keys and values: from its attention on, only the others go on (a 30th of a prefill).
+  const split = tail.length > 0 ? body.findLastIndex((step) => step.op === 'score') : body.length
+  for (const step of body.slice(0, split)) add(step, false)
   if (tail.length > 0) {
     phases.push(gatherPhase(a))
-    for (const step of tail) add(step, true)
+    for (const step of [...body.slice(split), ...tail]) add(step, true)
   }
   return phases
 }

@@ -1,8 +1,10 @@
 // The WASM engine: places weights and buffers in linear memory, keeps the page tables of the sequences, and hands whole programs to the machine (machine.as.ts).
 // The same file runs in Node and in a browser worker; what differs comes in as WasmHost. run() blocks its thread, so it does not belong on a page's main thread.
 import type { Core, Manifest, ModelSource } from '../../model/manifest.ts'
+import { drawWords, encodeDraw } from '../draw.ts'
 import { EngineError, type EngineOptions, type Row, type RunResult, type Segment, type SegmentEngine, type StepValues, type Want } from '../engine.ts'
 import { type Program, programOf, type Step } from '../program.ts'
+import type { Draw } from '../sampler.ts'
 import { checkRun, segmentOf, shardsOf } from '../segment.ts'
 import { type Buffers, bytesOfBuffers, layOut, pagePositions } from './buffers.ts'
 import { anglesPhase, gatherPhase, type Phase, phaseOf, phasesOf, writePhases } from './encode.ts'
@@ -33,7 +35,11 @@ interface Exports {
   run(): void
   wake(): void
   argmax(address: number, count: number): number
+  sample(logits: number, count: number, draw: number, bins: number): number
 }
+
+/** Bytes of the sampler's scratch: see ops/sample.as.ts. */
+const binBytes = 2048
 
 interface Sequence {
   length: number
@@ -63,6 +69,8 @@ class Engine implements WasmEngine {
   private logits = { at: 0, rows: 0 }
   /** Row of the last run -> its row among the logits. */
   private tailOf: number[] = []
+  /** Address of the sampler's draw and scratch, once something was drawn. */
+  private sampling: number | null = null
   private closed = false
 
   constructor(parts: {
@@ -250,6 +258,24 @@ class Engine implements WasmEngine {
     const boundary = new Int32Array(rows.length * hidden)
     for (let i = 0; i < rows.length; i++) boundary.set(this.memory.i32(vectors.residual.at + i * vectors.residual.stride, hidden), i * hidden)
     return { boundary, logits: wants.map(() => null) }
+  }
+
+  async choose(rows: Row[], draws: (Draw | null)[], boundary?: Int32Array): Promise<(number | null)[]> {
+    // Taken first: a run that was done cannot be taken back for want of memory.
+    this.sampling ??= this.memory.take(drawWords * 4 + binBytes)
+    const at = this.sampling
+    await this.run(
+      rows,
+      draws.map((draw) => (draw ? 'logits' : 'nothing')),
+      boundary,
+    )
+    const { stride } = this.buffers.addresses.vectors.logits
+    const { vocab } = this.core
+    return draws.map((draw, row) => {
+      if (!draw) return null
+      this.memory.u32(at, drawWords).set(encodeDraw(draw, vocab))
+      return this.exports.sample(this.logits.at + this.tailOf.indexOf(row) * stride, vocab, at, at + drawWords * 4)
+    })
   }
 
   argmax(row: number): number {

@@ -16,6 +16,7 @@ import * as L from './layout'
 
 export { add, bias, embed, gate, mix, panel4, panel8, panelGroups8, panelRows, quantise, recordKey, recordQuery, recordValue, rmsnorm, rope, ropeAngles, rowScales, score, storePanel, weigh }
 export { argmax } from '../ops/argmax.as'
+export { adjust, exp31, gumbel, noisy, philox, sample, threshold } from '../ops/sample.as'
 
 /** Milliseconds, for the profile only. */
 // @ts-ignore: decorator
@@ -157,7 +158,7 @@ function execute(): void {
       if (gather()) {
         for (let p = here; p != phase; p = after(p)) {
           const ops = load<i32>(p, 4)
-          for (let i = 0; i < ops; i++) rowOp(p + L.phaseBytes + <usize>i * L.opBytes, 0)
+          for (let i = 0; i < ops; i++) rowOp(p + L.phaseBytes + <usize>i * L.opBytes, 0, 1)
         }
         release()
       }
@@ -183,7 +184,7 @@ function work(phase: usize, kind: i32, rows: i32): void {
   const first = phase + L.phaseBytes
   if (kind == L.phaseMatmul) matmuls(first, ops, rows, counter)
   else if (kind == L.phaseFfn) ffn(first, rows, counter)
-  else if (kind == L.phaseAttention) attention(first, rows, counter)
+  else if (kind == L.phaseAttention) attention(first, rows, counter, load<i32>(phase, 16) != 0)
   else if (kind == L.phaseHeads) headOps(first, ops, rows)
   else rowOps(first, ops, rows)
 }
@@ -191,18 +192,21 @@ function work(phase: usize, kind: i32, rows: i32): void {
 function rowOps(first: usize, ops: i32, rows: i32): void {
   const threads = load<i32>(L.stateThreads)
   for (let row = thread; row < rows; row += threads) {
-    for (let i = 0; i < ops; i++) rowOp(first + <usize>i * L.opBytes, row)
+    for (let i = 0; i < ops; i++) rowOp(first + <usize>i * L.opBytes, row, rows)
   }
 }
 
-function rowOp(op: usize, row: i32): void {
+/** `rows` of the phase, not of the run. */
+function rowOp(op: usize, row: i32, rows: i32): void {
   const kind = word(op, 0)
   if (kind == L.opAdd) add(rowAt(op, 1, row), rowAt(op, 3, row), word(op, 5))
   else if (kind == L.opRmsnorm) for (let head = 0; head < word(op, 7); head++) normHead(op, row, head)
   else if (kind == L.opQuantise) {
+    // Several rows stand in fours, a pair of columns of each side by side.
+    const step: usize = rows == 1 ? 4 : 16
     const e = quantise(
       rowAt(op, 1, row), word(op, 3), word(op, 4),
-      at(L.stateAct) + <usize>row * at(L.stateActStride), at(L.statePermuted) + <usize>row * at(L.stateActStride),
+      at(L.stateAct) + <usize>row * at(L.stateActStride), at(L.statePermuted) + <usize>(row & ~3) * at(L.stateActStride) + (<usize>(row & 3) << 2), step,
       at(L.stateSums) + <usize>row * at(L.stateSumStride), at(L.stateHalves) + <usize>row * at(L.stateHalfStride),
     )
     store<i32>(at(L.stateE) + (<usize>row << 2), e)
@@ -292,8 +296,8 @@ function normHead(op: usize, row: i32, head: i32): void {
   return window > 0 ? max<i32>(0, position - window + 1) : 0
 }
 
-// Attention ops: word 1 window, 2 am, 3 ae, 4 offset of the layer in a page.
-function attention(op: usize, rows: i32, counter: usize): void {
+// Attention ops: word 1 window, 2 am, 3 ae, 4 offset of the layer in a page. In a tail the result of a row goes where the tail has it.
+function attention(op: usize, rows: i32, counter: usize, tail: bool): void {
   const heads = load<i32>(L.stateHeads)
   const units = rows * heads
   const sums = scratch + at(L.stateScratchAttention)
@@ -301,13 +305,14 @@ function attention(op: usize, rows: i32, counter: usize): void {
   const w = t + (at(L.stateSpan) << 2)
   for (let unit = arrive(counter); unit < units; unit = arrive(counter)) {
     // Last rows first: they see the most positions, so the pieces left at the end are small.
-    const row = rows - 1 - unit / heads
+    const to = rows - 1 - unit / heads
+    const row = tail ? load<i32>(at(L.stateTailOf) + (<usize>to << 2)) : to
     const head = unit % heads
     const last = load<i32>(at(L.statePositions) + (<usize>row << 2))
     const first = firstOf(last, word(op, 1))
     scoreHead(op, row, head, t, first, last)
     const z = weigh(w, t, first, last)
-    mixHead(op, row, head, w, z, first, last, sums)
+    mixHead(op, row, to, head, w, z, first, last, sums)
   }
 }
 
@@ -318,10 +323,10 @@ function scoreHead(op: usize, row: i32, head: i32, t: usize, first: i32, last: i
   score(t, first, last, table, blockOf(op, head), q, load<i32>(q + (<usize>headDim << 1)), headDim, word(op, 2), word(op, 3))
 }
 
-function mixHead(op: usize, row: i32, head: i32, w: usize, z: u32, first: i32, last: i32, sums: usize): void {
+function mixHead(op: usize, row: i32, to: i32, head: i32, w: usize, z: u32, first: i32, last: i32, sums: usize): void {
   const table: usize = load<u32>(at(L.stateTables) + (<usize>row << 2))
   const headDim = load<i32>(L.stateHeadDim)
-  const out = at(L.stateAttention) + <usize>row * at(L.stateAttentionStride) + (<usize>(head * headDim) << 2)
+  const out = at(L.stateAttention) + <usize>to * at(L.stateAttentionStride) + (<usize>(head * headDim) << 2)
   mix(out, w, z, first, last, table, blockOf(op, head), headDim, sums)
 }
 
@@ -341,7 +346,7 @@ function attentionStep(op: usize, kind: i32, row: i32, head: i32): void {
   const first = firstOf(last, word(op, 1))
   if (kind == L.opScore) scoreHead(op, row, head, t, first, last)
   else if (kind == L.opWeigh) store<u32>(z, weigh(w, t, first, last))
-  else mixHead(op, row, head, w, load<u32>(z), first, last, scratch + at(L.stateScratchAttention))
+  else mixHead(op, row, row, head, w, load<u32>(z), first, last, scratch + at(L.stateScratchAttention))
 }
 
 // Matmul ops: word 1 destination, 2 its stride, 3 weight, 4 row words, 5 columns, 6 panels, 7 format, 8 outBits.
@@ -368,7 +373,7 @@ function ffn(first: usize, rows: i32, counter: usize): void {
   const total = word(first, 6)
   const threads = load<i32>(L.stateThreads)
   const share = max<i32>(1, total / (threads * 8))
-  const piece = threads == 1 && rows == 1 ? total : rows > 1 ? min<i32>(4, share) : share
+  const piece = threads == 1 && rows == 1 ? total : rows > 1 ? 1 : share
   const up = first + L.opBytes
   const op = up + L.opBytes
   for (let from = arrive(counter) * piece; from < total; from = arrive(counter) * piece) {
@@ -399,7 +404,7 @@ function panelOp(op: usize, panel: i32, rows: i32): void {
     storePanel(y, scratch, scratch + 128, exact2(word(op, 8) - load<i32>(at(L.stateE))))
   } else {
     panelRows(
-      y, word(op, 2), w, words, format, columns, rows, at(L.statePermuted), at(L.stateActStride), at(L.stateSums), at(L.stateSumStride),
+      y, word(op, 2), w, words, format, columns, rows, at(L.statePermuted), at(L.stateActStride),
       at(L.stateHalves), at(L.stateHalfStride), at(L.stateE), word(op, 8), scratch,
     )
   }

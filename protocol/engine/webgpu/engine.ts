@@ -3,6 +3,7 @@
 import type { Manifest, ModelSource } from '../../model/manifest.ts'
 import { EngineError, type EngineOptions, type Row, type RunResult, type Segment, type SegmentEngine, type StepValues, type Want } from '../engine.ts'
 import { programOf } from '../program.ts'
+import { type Draw, greedy } from '../sampler.ts'
 import { checkRun, segmentOf } from '../segment.ts'
 import { type Batch, batchesOf, batchWords } from './batch.ts'
 import { alignTo, placeWeights, segmentSteps, type VectorLayout, vectorLayout } from './layout.ts'
@@ -10,7 +11,8 @@ import { frequencyAt, Memory } from './memory.ts'
 import { type Compiled, compile } from './pipelines.ts'
 import { type PlanInput, planOf, variantsOf } from './plan.ts'
 import type { OpTime } from './profile.ts'
-import { argmaxVariants, Runner } from './runner.ts'
+import { Runner } from './runner.ts'
+import { samplingVariants } from './sampling.ts'
 import { pagePositions, Sequences } from './sequences.ts'
 import type { TraceShape } from './trace.ts'
 import { type Tuning, tuningOf } from './tuning.ts'
@@ -85,7 +87,7 @@ export class WebGpuEngine implements SegmentEngine {
       const logits: (Int32Array | null)[] = rows.map(() => null)
       const out = tail ? null : new Int32Array(rows.length * core.hidden)
       let answered = 0
-      await this.runRows(rows, wants, boundary, trace, out, false, (i, values, from) => {
+      await this.runRows(rows, wants, boundary, trace, out, null, (i, values, from) => {
         const view = this.logits.subarray(answered * core.vocab, (answered + 1) * core.vocab)
         view.set(values.subarray(from, from + core.vocab))
         logits[i] = view
@@ -95,16 +97,27 @@ export class WebGpuEngine implements SegmentEngine {
     })
   }
 
-  /** As run, but answers with the token of the largest logit (the lowest id on ties) of each row that wants logits: one number read back instead of a vocabulary. */
-  async runGreedy(rows: Row[], wants: Want[], boundary?: Int32Array): Promise<(number | null)[]> {
+  /** As run, but answers with the token that each row's draw gives: one number read back instead of a vocabulary, one submit for a whole token. */
+  async choose(rows: Row[], draws: (Draw | null)[], boundary?: Int32Array): Promise<(number | null)[]> {
+    const wants = draws.map((draw): Want => (draw ? 'logits' : 'nothing'))
     return this.alone(async () => {
       if (this.segment.to < this.manifest.core.layers) throw new EngineError('only the segment with the last layer chooses tokens')
       const chosen: (number | null)[] = rows.map(() => null)
-      await this.runRows(rows, wants, boundary, undefined, null, true, (i, values, from) => {
+      await this.runRows(rows, wants, boundary, undefined, null, draws, (i, values, from) => {
         chosen[i] = values[from]
       })
       return chosen
     })
+  }
+
+  /** As choose, with the largest logit (the lowest id on ties) for each row that wants logits. */
+  async runGreedy(rows: Row[], wants: Want[], boundary?: Int32Array): Promise<(number | null)[]> {
+    const draw: Draw = { sampler: greedy, key: [0, 0], position: 0, recent: [] }
+    return this.choose(
+      rows,
+      wants.map((want) => (want === 'logits' ? draw : null)),
+      boundary,
+    )
   }
 
   /**
@@ -136,7 +149,7 @@ export class WebGpuEngine implements SegmentEngine {
 
   memoryBytes(): { weights: number; other: number } {
     const { weights, other } = this.parts.memory.bytes()
-    return { weights, other: other + this.parts.runner.readback.bytes + this.logits.byteLength }
+    return { weights, other: other + this.parts.runner.bytes + this.logits.byteLength }
   }
 
   async close(): Promise<void> {
@@ -159,14 +172,14 @@ export class WebGpuEngine implements SegmentEngine {
     return next
   }
 
-  /** Checks, caches and computes rows. `answer` gets, for each row that wants logits, its index and where its values start (logits, or one token when greedy). */
+  /** Checks, caches and computes rows. `answer` gets, for each row that wants logits, its index and where its values start (logits, or one token with draws). */
   private async runRows(
     rows: Row[],
     wants: Want[],
     boundary: Int32Array | undefined,
     trace: ((step: StepValues) => void) | undefined,
     out: Int32Array | null,
-    greedy: boolean,
+    draws: (Draw | null)[] | null,
     answer: (row: number, values: Int32Array, from: number) => void,
   ): Promise<void> {
     const { runner, memory, device, logitsRows, vectors, planInput } = this.parts
@@ -189,9 +202,9 @@ export class WebGpuEngine implements SegmentEngine {
           await runner.trace(batch, tails, (some) => this.shapeOf(batch, some), keep)
         }
         for (const some of tails) {
-          const values = await runner.runTail(encoder, some, greedy)
+          const values = await runner.runTail(encoder, some, draws && some.map((i) => draws[batch.at + i]!))
           encoder = device.createCommandEncoder()
-          for (const [j, i] of some.entries()) answer(batch.at + i, values, greedy ? j : j * vectors.logitsStride)
+          for (const [j, i] of some.entries()) answer(batch.at + i, values, draws ? j : j * vectors.logitsStride)
         }
         if (out) out.set(await runner.finish(encoder, memory.of('residual', 0), batch.rows.length * core.hidden), batch.at * core.hidden)
         else if (tails.length === 0) runner.submit(encoder)
@@ -299,7 +312,7 @@ export async function createWebGpuEngine(device: GPUDevice, source: ModelSource,
   const compiled: Compiled = { pipelines: new Map(), layouts: new Map() }
   const compiling = compile(
     device,
-    [...variantsOf([...plan.main, ...plan.tail]), ...(tail ? argmaxVariants : [])],
+    [...variantsOf([...plan.main, ...plan.tail]), ...(tail ? samplingVariants : [])],
     core.headDim,
     options.shaders,
     tuning,
@@ -333,7 +346,21 @@ export async function createWebGpuEngine(device: GPUDevice, source: ModelSource,
     await Promise.race([compiling, lost])
     device.pushErrorScope('validation')
     const tick = options.tick ?? (options.slowReadback ? () => new Promise<void>((resolve) => setTimeout(resolve, 0)) : null)
-    const runner = new Runner({ device, core, vectors, tuning, memory: made, compiled, shaders: options.shaders, planInput, plan, tail, tick, lost })
+    const runner = new Runner({
+      device,
+      core,
+      vectors,
+      tuning,
+      memory: made,
+      compiled,
+      shaders: options.shaders,
+      planInput,
+      plan,
+      tail,
+      tick,
+      lost,
+      logitsRows,
+    })
     const invalid = await Promise.race([device.popErrorScope(), lost])
     if (invalid) throw new EngineError(`the device refused the engine: ${invalid.message}`, 'unsupported')
     const name = [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' ') || 'unnamed adapter'

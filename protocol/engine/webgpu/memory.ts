@@ -84,7 +84,7 @@ export class Memory {
       queries: core.heads * vectors.queryWords * rowsMax,
     }
     if (input.segment.to === core.layers) {
-      Object.assign(words, { logits: vectors.logitsStride * logitsRows, found: Math.ceil(core.vocab / argmaxChunk) * 2 * logitsRows, chosen: logitsRows })
+      Object.assign(words, { logits: vectors.logitsStride * logitsRows })
     }
     for (const [slot, count] of Object.entries(words)) this.fixed.set(slot as Slot, this.buffer(slot, count * 4, usage.storage | usage.copySrc))
     this.tailBatch = this.buffer('tail batch', (headerWords + rowsMax * rowWords) * 4, usage.storage)

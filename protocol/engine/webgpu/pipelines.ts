@@ -12,10 +12,15 @@ export type Kernel =
   | 'matmul8_one'
   | 'matmul8_many'
   | 'matmul4_one'
+  | 'matmul4_pair'
   | 'matmul4_many'
   | 'matmulg_one'
+  | 'matmulg_pair'
   | 'matmulg_many'
   | 'argmax'
+  | 'sample_adjust'
+  | 'sample_radix'
+  | 'sample_noise'
 
 /** Files of a kernel in order; FORM = planes or wide, DOT = dot_packed or dot_plain, ROWS = rows_quad or rows_strided. Bindings in order: U uniform, R read-only storage, W storage. At most 8 storage buffers, WebGPU's default. */
 const recipes: Record<Kernel, { files: string[]; bindings: string }> = {
@@ -28,10 +33,15 @@ const recipes: Record<Kernel, { files: string[]; bindings: string }> = {
   matmul8_one: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmul8_one'], bindings: 'RURRRRW' },
   matmul8_many: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmul8_many'], bindings: 'RURRRRW' },
   matmul4_one: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmul4_one'], bindings: 'RURRRRW' },
+  matmul4_pair: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmul4_pair'], bindings: 'RURRRRW' },
   matmul4_many: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmul4_many'], bindings: 'RURRRRW' },
   matmulg_one: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmulg_one'], bindings: 'RURRRRW' },
+  matmulg_pair: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmulg_pair'], bindings: 'RURRRRW' },
   matmulg_many: { files: ['integer', 'DOT', 'FORM', 'ROWS', 'product', 'matmulg_many'], bindings: 'RURRRRW' },
   argmax: { files: ['argmax'], bindings: 'URWW' },
+  sample_adjust: { files: ['integer', 'reduce', 'sampling', 'sample_adjust'], bindings: 'URWW' },
+  sample_radix: { files: ['integer', 'sampling', 'sample_radix'], bindings: 'URWW' },
+  sample_noise: { files: ['integer', 'sampling', 'sample_noise'], bindings: 'URWWW' },
 }
 
 /** Names of the .wgsl files (without extension) a host must pass in `shaders`. */
@@ -41,7 +51,7 @@ export const shaderNames: string[] = [
 
 const compute = 4 // GPUShaderStage.COMPUTE
 
-/** A kernel with its compile-time constants, as one word: `rope:12`. The number is STAGES (rmsnorm, rope, attention, argmax), FORMAT (embed) or GELU (gate). */
+/** A kernel with its compile-time constants, as one word: `rope:12`. The number is STAGES (rmsnorm, rope, attention, argmax), FORMAT (embed), GELU (gate) or MASS (sample_radix). */
 export type Variant = `${Kernel}:${number}`
 export const variantOf = (kernel: Kernel, constant: number): Variant => `${kernel}:${constant}`
 
@@ -57,7 +67,7 @@ export function kernelText(variant: Variant, headDim: number, shaders: Record<st
     LANES: many ? tuning.lanesMany : tuning.lanesOne,
     SPLIT: tuning.split,
     TOKENS: tuning.tokens,
-    [kernel === 'embed' ? 'FORMAT' : kernel === 'gate' ? 'GELU' : 'STAGES']: constant,
+    [kernel === 'embed' ? 'FORMAT' : kernel === 'gate' ? 'GELU' : kernel === 'sample_radix' ? 'MASS' : 'STAGES']: constant,
   }
   const files = recipes[kernel].files.map((file) => {
     const name = file === 'DOT' ? (tuning.packed ? 'dot_packed' : 'dot_plain') : file === 'FORM' ? tuning.form : file === 'ROWS' ? `rows_${tuning.rows}` : file

@@ -27,8 +27,6 @@ export type Slot =
   | 'tables'
   | 'words'
   | 'logits'
-  | 'found'
-  | 'chosen'
   | 'params'
 export type Binding = Slot | Part
 
@@ -225,7 +223,10 @@ class Planner {
         0,
       ]
       const lanes = part.panels * 4
-      this.push(`${kind}_one`, params, ['batch', 'params', part, 'words', 'act', 'sums', slot], Math.ceil(lanes / tuning.lanesOne), last ? run : [], {
+      const pairs = tuning.pairs && kind !== 'matmul8'
+      const lanesOne = pairs ? Math.ceil(part.panels / 2) * 4 : lanes
+      const one = pairs ? (`${kind}_pair` as const) : (`${kind}_one` as const)
+      this.push(one, params, ['batch', 'params', part, 'words', 'act', 'sums', slot], Math.ceil(lanesOne / tuning.lanesOne), last ? run : [], {
         many: `${kind}_many`,
         xMany: Math.ceil(lanes / tuning.lanesMany),
         work: part.panels * 16 * matrix.groups * 32,

@@ -1,13 +1,15 @@
 // The device side of the engine: plans as encoded passes, results and traces read back. Knows nothing of sequences or of what a caller may ask.
 import type { Core } from '../../model/manifest.ts'
 import { EngineError } from '../engine.ts'
+import type { Draw } from '../sampler.ts'
 import { type Batch, strideOf, tailWords } from './batch.ts'
 import type { VectorLayout } from './layout.ts'
-import { argmaxChunk, type Memory, paramsStride, usage } from './memory.ts'
-import { type Compiled, compile, type Variant, variantOf } from './pipelines.ts'
+import type { Memory } from './memory.ts'
+import { type Compiled, compile, variantOf } from './pipelines.ts'
 import { type Dispatch, type Plan, type PlanInput, planOf, variantsOf } from './plan.ts'
 import { type OpTime, profileDispatches } from './profile.ts'
 import { Readback } from './readback.ts'
+import { Sampling } from './sampling.ts'
 import { type TraceShape, tapOf } from './trace.ts'
 import type { Tuning } from './tuning.ts'
 
@@ -26,27 +28,28 @@ export interface RunnerInput {
   shaders: Record<string, string>
   planInput: PlanInput
   plan: Plan
-  /** Whether the segment has the tail. */
+  /** Whether the segment has the tail, and for how many rows at once. */
   tail: boolean
+  logitsRows: number
   tick: (() => Promise<void>) | null
   lost: Promise<never>
 }
-
-/** Pipelines of the argmax passes. */
-export const argmaxVariants: Variant[] = [variantOf('argmax', 1), variantOf('argmax', 0)]
 
 export class Runner {
   readonly readback: Readback
   private readonly input: RunnerInput
   private readonly planned: Planned
   private traced: Planned | null = null
-  private readonly argmax: { first: GPUBindGroup; second: GPUBindGroup; params: GPUBuffer } | null
+  private readonly sampling: Sampling | null
 
   constructor(input: RunnerInput) {
     this.input = input
     this.readback = new Readback(input.device, input.tick, input.lost)
     this.planned = this.withParams(input.plan)
-    this.argmax = input.tail ? this.argmaxGroups() : null
+    const { device, core, vectors, memory, compiled, logitsRows } = input
+    this.sampling = input.tail
+      ? new Sampling({ device, vocab: core.vocab, stride: vectors.logitsStride, rowsMax: logitsRows, logits: memory.of('logits', 0), compiled })
+      : null
     // Bind groups now, not with the first token; those of cache and scratch follow when these exist.
     for (const [plan, params, tail] of [
       [input.plan.main, this.planned.mainParams, false],
@@ -78,23 +81,16 @@ export class Runner {
     return encoder
   }
 
-  /** Final norm and head for some rows (indices into the batch on the device); answers with their logits, rows of logitsStride, or with their tokens. */
-  async runTail(encoder: GPUCommandEncoder, rows: number[], greedy: boolean): Promise<Int32Array> {
-    const { memory, core, compiled, vectors } = this.input
+  /** Final norm and head for some rows (indices into the batch on the device); answers with their logits, rows of logitsStride, or, given their draws, with their tokens. */
+  async runTail(encoder: GPUCommandEncoder, rows: number[], draws: Draw[] | null): Promise<Int32Array> {
+    const { memory, vectors } = this.input
     this.writeTail(rows)
+    if (draws) this.sampling!.prepare(encoder, draws)
     const pass = encoder.beginComputePass()
     for (const [i, d] of this.planned.tail.entries()) this.dispatch(pass, d, this.group(d, this.planned.tailParams, i, true), rows.length, 1)
-    if (greedy) {
-      const [first, second] = argmaxVariants
-      pass.setPipeline(compiled.pipelines.get(first)!)
-      pass.setBindGroup(0, this.argmax!.first)
-      pass.dispatchWorkgroups(Math.ceil(core.vocab / argmaxChunk), rows.length)
-      pass.setPipeline(compiled.pipelines.get(second)!)
-      pass.setBindGroup(0, this.argmax!.second)
-      pass.dispatchWorkgroups(1, rows.length)
-    }
+    if (draws) this.sampling!.encode(pass, draws)
     pass.end()
-    return this.finish(encoder, memory.of(greedy ? 'chosen' : 'logits', 0), greedy ? rows.length : rows.length * vectors.logitsStride)
+    return draws ? this.finish(encoder, this.sampling!.chosen, rows.length) : this.finish(encoder, memory.of('logits', 0), rows.length * vectors.logitsStride)
   }
 
   /** Copies the start of a buffer out, submits, waits. Throws EngineError 'lost', or 'unsupported' when the device refused what was encoded. */
@@ -172,9 +168,14 @@ export class Runner {
     return profileDispatches(device, dispatches, wait, now, rounds)
   }
 
+  /** Bytes beside the memory's own. */
+  get bytes(): number {
+    return this.readback.bytes + (this.sampling?.bytes ?? 0)
+  }
+
   destroy(): void {
     this.readback.destroy()
-    this.argmax?.params.destroy()
+    this.sampling?.destroy()
     for (const plan of [this.planned, this.traced]) {
       plan?.mainParams.destroy()
       plan?.tailParams.destroy()
@@ -218,24 +219,5 @@ export class Runner {
   private withParams(plan: Plan): Planned {
     const { memory } = this.input
     return { ...plan, mainParams: memory.params(plan.main), tailParams: memory.params(plan.tail) }
-  }
-
-  private argmaxGroups(): { first: GPUBindGroup; second: GPUBindGroup; params: GPUBuffer } {
-    const { device, core, vectors, memory, compiled } = this.input
-    const words = new Uint32Array((paramsStride * 2) / 4)
-    words.set([core.vocab, vectors.logitsStride, argmaxChunk, 0])
-    words.set([core.vocab, vectors.logitsStride, Math.ceil(core.vocab / argmaxChunk), 0], paramsStride / 4)
-    const params = memory.buffer('argmax params', words.byteLength, usage.uniform)
-    device.queue.writeBuffer(params, 0, words)
-    const slots = ['logits', 'found', 'chosen'] as const
-    const group = (offset: number): GPUBindGroup =>
-      device.createBindGroup({
-        layout: compiled.layouts.get('argmax')!,
-        entries: [{ buffer: params, offset, size: 16 }, ...slots.map((slot) => ({ buffer: memory.of(slot, 0) }))].map((resource, binding) => ({
-          binding,
-          resource,
-        })),
-      })
-    return { first: group(0), second: group(paramsStride), params }
   }
 }

@@ -7,6 +7,8 @@ export interface Tuning {
   packed: boolean
   /** Which rows of a panel a thread has, see ../ops/rows_quad.wgsl and rows_strided.wgsl. */
   rows: 'quad' | 'strided'
+  /** Matrix, one token: a thread has 4 rows of two panels (w4 and g8) instead of one; such threads do not share columns. */
+  pairs: boolean
   /** Matrix, one token: threads side by side in a workgroup (4 rows each) and threads that share the columns. lanes · split <= 256. */
   lanesOne: number
   split: number
@@ -32,6 +34,7 @@ const gpu: Tuning = {
   form: 'planes',
   packed: true,
   rows: 'quad',
+  pairs: false,
   lanesOne: 8,
   split: 16,
   lanesMany: 16,
@@ -48,11 +51,15 @@ const gpu: Tuning = {
 
 /**
  * Software adapters run a workgroup on one core, several threads a vector: reductions over one vector's width need no switching between threads (llvmpipe: 8 threads
- * against 64 halve the vector kernels). lavapipe multiplies plainly 1.2 to 1.3 times as fast as through its emulated int8 dot product (3072 x 576, 4-bit: 0.57 against 0.70 ms).
+ * against 64 halve the vector kernels). Plain products beat their emulated int8 dot product: lavapipe 0.57 against 0.70 ms (3072 x 576, 4-bit).
+ * SwiftShader, one busy machine, ms of all ops of a token: planes 300 to 324, wide 239, wide and pairs 199; it loads neighbouring words as one vector, hence strided rows
+ * (348 against 278 to 308 with planes). lavapipe, the least of three runs on a busy machine: 58 without pairs, 44 with, 41 with and strided.
  */
 const software: Tuning = {
   ...gpu,
   form: 'wide',
+  rows: 'strided',
+  pairs: true,
   lanesOne: 16,
   split: 1,
   lanesMany: 16,
@@ -75,13 +82,9 @@ export function isSoftware(
   )
 }
 
-/** SwiftShader loads neighbouring words as one vector and has the int8 dot product: 278 to 308 ms a token against 348 (rows quad) and 422 (form wide), one run on a busy machine. */
-const swiftShader: Tuning = { ...software, form: 'planes', rows: 'strided' }
-
 /** The tuning for a device. `languageFeatures` is navigator.gpu.wgslLanguageFeatures; without it the plain dot product is used. */
 export function tuningOf(info: Parameters<typeof isSoftware>[0], languageFeatures: ReadonlySet<string> | undefined): Tuning {
   const packed = languageFeatures?.has('packed_4x8_integer_dot_product') ?? false
-  const isSwiftShader = /swiftshader/i.test(`${info?.architecture} ${info?.description}`)
-  const base = !isSoftware(info) ? gpu : isSwiftShader ? swiftShader : software
+  const base = isSoftware(info) ? software : gpu
   return { ...base, packed, form: packed ? base.form : 'wide' }
 }

@@ -87,15 +87,18 @@ describe('elementwise kernels equal the reference', () => {
       const expected = new Int16Array(96)
       const e = quantise(expected, x, 96, 16)
       i32(65536, 96).set(x)
-      expect(k.quantise(65536, 96, 16, 81920, 90112, 98304, 102400)).toBe(e)
+      expect(k.quantise(65536, 96, 16, 81920, 90112, 4, 98304, 102400)).toBe(e)
       expect(i16(81920, 96)).toEqual(expected)
       const order = [0, 2, 4, 6, 1, 3, 5, 7]
       expect(i16(90112, 96)).toEqual(Int16Array.from({ length: 96 }, (_, i) => expected[(i & ~7) + order[i & 7]]))
       const sums = [0, 1, 2].map((g) => expected.subarray(g * 32, g * 32 + 32).reduce((a, b) => a + b, 0))
       expect([...i32(98304, 3)]).toEqual(sums)
       const [low, high] = [i16(102400, 4), i16(102408, 4)]
-      expect(sums.map((_, g) => low[g] + high[g] * 1024)).toEqual(sums)
+      expect(sums.map((_, g) => low[g] + high[g] * 2048)).toEqual(sums)
       expect([low[3], high[3]]).toEqual([0, 0])
+      const pairs = i32(90112, 48).slice()
+      k.quantise(65536, 96, 16, 81920, 106496, 16, 98304, 102400)
+      expect(Int32Array.from(pairs, (_, j) => i32(106496, 192)[j * 4])).toEqual(pairs)
     })
     test(`rmsnorm: ${name}`, () => {
       for (const [n, weightBits, outBits, inBits] of [
@@ -173,7 +176,18 @@ describe('matrix kernels equal the reference', () => {
     ['all least', () => -16383],
     ['alternating', (i) => (i % 2 ? 16383 : -16383)],
   ]
-  const at = { w: 1 << 20, x: 30 << 20, y: 40 << 20, e: 41 << 20, scratch: 42 << 20, act: 44 << 20, permuted: 45 << 20, sums: 46 << 20, halves: 47 << 20 }
+  const at = {
+    w: 1 << 20,
+    x: 30 << 20,
+    y: 40 << 20,
+    e: 41 << 20,
+    scratch: 42 << 20,
+    act: 44 << 20,
+    permuted: 45 << 20,
+    sums: 46 << 20,
+    halves: 47 << 20,
+    fours: 48 << 20,
+  }
   for (const format of ['w8', 'w4', 'g8'] as const) {
     for (const [rows, columns] of [
       [32, 96],
@@ -200,7 +214,9 @@ describe('matrix kernels equal the reference', () => {
             // Quantising values below 2^14 leaves them as they are.
             const x = Int32Array.from({ length: columns }, (_, i) => act(i, next))
             i32(at.x, columns).set(x)
-            const e = k.quantise(at.x, columns, 16 + m, at.act + m * stride, at.permuted + m * stride, at.sums + m * 1024, at.halves + m * 1024)
+            const fours = at.fours + (m & ~3) * stride + (m & 3) * 4
+            k.quantise(at.x, columns, 16 + m, at.act + m * stride, fours, 16, at.sums + m * 1024, at.halves + m * 1024)
+            const e = k.quantise(at.x, columns, 16 + m, at.act + m * stride, at.permuted + m * stride, 4, at.sums + m * 1024, at.halves + m * 1024)
             expect(e).toBe(16 + m)
             i32(at.e, count)[m] = e
             expected[m] = new Int32Array(rows)
@@ -229,10 +245,8 @@ describe('matrix kernels equal the reference', () => {
                 formats[format],
                 columns,
                 m,
-                at.permuted,
+                at.fours,
                 stride,
-                at.sums,
-                1024,
                 at.halves,
                 1024,
                 at.e,
