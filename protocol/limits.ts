@@ -48,3 +48,31 @@ export const ggufTensorNameBytesMax = 64
 export const ggufPartsMax = 256
 /** Alignment of tensor data: 32 by default; powers of two up to a memory page of any machine. */
 export const ggufAlignmentMax = 65536
+
+// Messages of the mesh (protocol/peer).
+/** One frame of the ring: a chunk of 64 rows of the widest residual (64 · 8,192 · 4 = 2 MiB) and its tokens. A stream carries it in pieces of 16 KiB. */
+export const frameBytesMax = (2 << 20) + (1 << 16)
+/** Residual bytes in one message of rows; wider models get fewer rows in a chunk. */
+export const boundaryBytesMax = 2 << 20
+/** Rows of one message. The design note's c* for prompts lies in 16..256. */
+export const chunkRowsMax = 256
+/** Hosts of one ring: more hops than this take longer than the layers they bring (swarm.md b). */
+export const chainMax = 16
+/** Draft tokens of one round. */
+export const draftMax = 8
+/** Stop ids of one question; models have fewer than ten. */
+export const stopIdsMax = 64
+/** One presence: eight ranges and three addresses of 200 bytes. Gossip carries it to everyone, so it must stay small. */
+export const presenceBytesMax = 2560
+export const presenceModelsMax = 8
+export const presenceAddressesMax = 4
+/** Measured round trips in a presence: likely neighbours in a ring. */
+export const presenceNearMax = 8
+/** A WebRTC-direct address with its certificate hash takes about 150 bytes, one through a relay about 220. */
+export const addressBytesMax = 320
+/** Peers that one table keeps: one cell of the swarm (swarm.md h) and room beside it. The oldest go first. */
+export const presenceCountMax = 4096
+/** Records in one answer to "who is there?". */
+export const presenceBatchMax = 256
+/** Sentences in refusals and failures. */
+export const reasonBytesMax = 240

@@ -1,0 +1,97 @@
+// Tells the mesh what this peer lends: at once when it changed (at most once a second), else every 30 s give or take half, so that records neither bunch nor run out.
+import { addressBytesMax, presenceAddressesMax } from '../limits.ts'
+import type { Context } from './context.ts'
+import { encodePresence, type Presence } from './presence.ts'
+
+export const ttlMs = 90_000
+const renewMs = 30_000
+/** Of a private group no relay can tell a newcomer who is there: its few members say it more often. */
+const groupRenewMs = 5_000
+const gapMs = 1000
+/** Load, free places and speed change all the time: worth a record every five seconds. */
+const loadGapMs = 5000
+
+export type Announced = Pick<Presence, 'state' | 'throttled' | 'held'>
+
+export class Announcer {
+  private sequence = 0
+  private toldAt = -Infinity
+  private renewAt = Infinity
+  private told = ''
+  private toldLoad = ''
+  private addresses: string[] = []
+  private readonly ctx: Context
+  private readonly near: () => Presence['near']
+
+  constructor(ctx: Context, near: () => Presence['near']) {
+    this.ctx = ctx
+    this.near = near
+  }
+
+  /** The first few that are short enough: others would refuse a record with more. */
+  reach(addresses: string[]): void {
+    this.addresses = addresses.filter((one) => one.length <= addressBytesMax).slice(0, presenceAddressesMax)
+  }
+
+  /** Publishes when something is to be said. Null: this peer lends nothing and says so once, if it had said otherwise. */
+  tick(announced: Announced | null): void {
+    const { now } = this.ctx
+    if (!announced) {
+      if (this.told !== '') this.goodbye()
+      return
+    }
+    const facts = JSON.stringify([
+      announced.state,
+      announced.throttled,
+      this.addresses,
+      announced.held.map((h) => [h.modelId, h.from, h.to, h.ready, h.sessionsMax]),
+    ])
+    const load = JSON.stringify(
+      announced.held.map((h) => [h.sessions, h.freePositions >> 8, Math.round(h.load / 200), Math.round(h.stepUs / (1000 + h.stepUs / 4))]),
+    )
+    const due = now >= this.renewAt || (facts !== this.told && now - this.toldAt >= gapMs) || (load !== this.toldLoad && now - this.toldAt >= loadGapMs)
+    if (!due) {
+      const changed = Math.min(facts !== this.told ? this.toldAt + gapMs : Infinity, load !== this.toldLoad ? this.toldAt + loadGapMs : Infinity)
+      this.nextAt = Math.min(this.renewAt, changed)
+      return
+    }
+    this.told = facts
+    this.toldLoad = load
+    this.publish(announced)
+    const period = this.ctx.invitation ? groupRenewMs : renewMs
+    this.renewAt = now + period / 2 + this.ctx.draw(period)
+    this.nextAt = this.renewAt
+  }
+
+  /** The last record: forget me now. */
+  goodbye(): void {
+    if (this.told === '') return
+    this.told = ''
+    this.publish({ state: 'gone', throttled: false, held: [] })
+    this.renewAt = Infinity
+    this.nextAt = Infinity
+  }
+
+  nextAt = Infinity
+
+  private publish({ state, throttled, held }: Announced): void {
+    const { ctx } = this
+    this.toldAt = ctx.now
+    const presence: Presence = {
+      version: 1,
+      network: ctx.table.network,
+      peer: ctx.self,
+      boot: ctx.boot,
+      sequence: ++this.sequence,
+      state,
+      throttled,
+      ttlMs,
+      addresses: this.addresses,
+      held,
+      near: this.near(),
+    }
+    const bytes = encodePresence(ctx.secret, presence)
+    ctx.table.offer(bytes, ctx.now)
+    ctx.act({ kind: 'publish', bytes })
+  }
+}

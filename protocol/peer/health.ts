@@ -1,0 +1,94 @@
+// What a requester remembers of hosts: how fast they were, who failed, who is to be left alone for a while. Local: nobody is accused before others.
+import type { Context } from './context.ts'
+import type { Links } from './links.ts'
+import type { PeerKey } from './machine.ts'
+import type { Knowledge } from './routing.ts'
+
+/** Away for 15 s, doubled with each failure in a row, ten minutes at most. */
+const coolMs = 15_000
+const coolMsMax = 600_000
+/** A failure counts half after five minutes. */
+const fadeMs = 300_000
+const peersMax = 4096
+const ownRestMs = 2000
+
+interface Record {
+  outUntil: number
+  inRow: number
+  failures: number
+  failedAt: number
+  /** Time of one row by model. */
+  seen: Map<string, number>
+}
+
+export class Health implements Knowledge {
+  private readonly records = new Map<PeerKey, Record>()
+  private readonly cuts = new Map<string, number>()
+  private readonly ctx: Context
+  private readonly links: Links
+
+  constructor(ctx: Context, links: Links) {
+    this.ctx = ctx
+    this.links = links
+  }
+
+  rttMs(peer: PeerKey): number | null {
+    return this.links.rttMs(peer)
+  }
+
+  seenMs(peer: PeerKey, modelId: string): number | null {
+    return this.records.get(peer)?.seen.get(modelId) ?? null
+  }
+
+  failures(peer: PeerKey): number {
+    const one = this.records.get(peer)
+    return one ? one.failures / (1 + (this.ctx.now - one.failedAt) / fadeMs) : 0
+  }
+
+  isOut(peer: PeerKey): boolean {
+    return (this.records.get(peer)?.outUntil ?? 0) > this.ctx.now || this.links.isBanned(peer)
+  }
+
+  isCut(from: PeerKey, to: PeerKey): boolean {
+    return (this.cuts.get(`${from} ${to}`) ?? 0) > this.ctx.now
+  }
+
+  /** It served a round: `ms` for one row, null when nothing was measured. */
+  worked(peer: PeerKey, modelId: string, ms: number | null): void {
+    const one = this.of(peer)
+    one.inRow = 0
+    if (ms === null) return
+    const before = one.seen.get(modelId)
+    one.seen.set(modelId, before === undefined ? ms : before * 0.8 + ms * 0.2)
+  }
+
+  failed(peer: PeerKey): void {
+    // The own host is not shunned, only left alone until its presence is true again.
+    if (peer === this.ctx.self) return this.rest(peer, ownRestMs)
+    const one = this.of(peer)
+    one.failures = this.failures(peer) + 1
+    one.failedAt = this.ctx.now
+    one.outUntil = this.ctx.now + Math.min(coolMsMax, coolMs * 2 ** one.inRow++)
+  }
+
+  /** No fault of its own (full, draining): only not now. */
+  rest(peer: PeerKey, ms: number): void {
+    const one = this.of(peer)
+    one.outUntil = Math.max(one.outUntil, this.ctx.now + ms)
+  }
+
+  cut(from: PeerKey, to: PeerKey): void {
+    this.cuts.set(`${from} ${to}`, this.ctx.now + coolMs * 2)
+    if (this.cuts.size > peersMax) this.cuts.delete(this.cuts.keys().next().value!)
+  }
+
+  private of(peer: PeerKey): Record {
+    let one = this.records.get(peer)
+    if (!one) {
+      one = { outUntil: 0, inRow: 0, failures: 0, failedAt: 0, seen: new Map() }
+      this.records.set(peer, one)
+      if (this.records.size > peersMax) this.records.delete(this.records.keys().next().value!)
+    }
+    return one
+  }
+}
