@@ -30,6 +30,14 @@ function listenForInterrupts(): void {
   })
 }
 
+/**
+ * Ends the process shortly after its work is done. Libraries of the mesh leave timers and native threads behind that would keep it for ten seconds and more;
+ * where nothing is left behind it ends before this.
+ */
+export function endSoon(): void {
+  setTimeout(() => process.exit(), 250).unref()
+}
+
 /** A whole number option. Throws UsageError. */
 export function integerOption(name: string, value: string | undefined, low: number, high: number): number | undefined {
   if (value === undefined) return undefined

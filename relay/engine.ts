@@ -1,7 +1,7 @@
 // Opens a stored model for the command line: engine and tokenizer.
 import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
-import type { SegmentEngine } from '../protocol/engine/engine.ts'
+import type { Segment, SegmentEngine } from '../protocol/engine/engine.ts'
 import type { ModelSource } from '../protocol/model/manifest.ts'
 import { openTokenizer, type Tokenizer } from '../protocol/model/tokenizer.ts'
 import { interrupted, say } from './cli.ts'
@@ -35,6 +35,11 @@ export async function openModel(store: Store, model: StoredModel, backend: Backe
   }
 }
 
+/** Opens one segment of a stored model, without its tokenizer. Throws RelayError or EngineError. */
+export async function openSegment(store: Store, model: StoredModel, segment: Segment, backend: Backend, threads?: number): Promise<SegmentEngine> {
+  return interruptible(await openEngine(store.source(model.id), backend, threads ?? Math.min(availableParallelism(), threadsMaxDefault), undefined, segment))
+}
+
 /** An engine computes on this thread without a pause: give signals (Ctrl-C) a turn before each batch. */
 function interruptible<T extends SegmentEngine>(engine: T): T {
   const run = engine.run.bind(engine)
@@ -50,8 +55,9 @@ async function openEngine(
   backend: Backend,
   threads: number,
   onProgress?: (loaded: number, total: number) => void,
+  segment?: Segment,
 ): Promise<SegmentEngine> {
-  const options = { onProgress, signal: interrupted }
+  const options = { onProgress, segment, signal: interrupted }
   if (backend === 'reference') {
     const { createReferenceEngine } = await import('../protocol/engine/reference.ts')
     return createReferenceEngine(source, options)

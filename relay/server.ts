@@ -1,8 +1,9 @@
-// The relay's web server: the pages of build/web and the models of the store. Read only; every answer carries the headers that make a page cross-origin
-// isolated (threads in WASM need it) and that let it load nothing but its own.
+// The relay's web server: the pages of build/web, the models of the store (a web seed for torrents too), what the swarm holds, and the OpenAI door. Every answer
+// carries the headers that make a page cross-origin isolated (threads in WASM need it) and that let it load nothing but its own.
 import { createReadStream, existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { serve } from '@hono/node-server'
 import { serveStatic } from '@hono/node-server/serve-static'
@@ -10,31 +11,10 @@ import { type Context, Hono } from 'hono'
 import { hex } from '../protocol/hash.ts'
 import { catalogue } from './catalogue.ts'
 import { codeOf, RelayError } from './errors.ts'
+import { headersOf } from './headers.ts'
+import type { RelayMesh } from './mesh/relay.ts'
+import { meshRoutes } from './mesh/routes.ts'
 import type { Store, StoredModel } from './store.ts'
-
-/** 'wasm-unsafe-eval' allows compiling WASM and nothing else; img blob: data: are for pictures inside answers, which are never fetched from elsewhere. */
-export const contentSecurityPolicy = [
-  "default-src 'none'",
-  "script-src 'self' 'wasm-unsafe-eval'",
-  "style-src 'self'",
-  "img-src 'self' blob: data:",
-  "font-src 'self'",
-  "connect-src 'self'",
-  "worker-src 'self'",
-  "manifest-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ')
-
-const securityHeaders: Record<string, string> = {
-  'Content-Security-Policy': contentSecurityPolicy,
-  'Cross-Origin-Opener-Policy': 'same-origin',
-  'Cross-Origin-Embedder-Policy': 'require-corp',
-  'Cross-Origin-Resource-Policy': 'same-origin',
-  'X-Content-Type-Options': 'nosniff',
-  'Referrer-Policy': 'no-referrer',
-}
 
 export interface AppOptions {
   store: Store
@@ -42,15 +22,21 @@ export interface AppOptions {
   pages: string
   /** Shown by /health. */
   version: string
+  /** Its mesh; without one there are the pages and the models only. */
+  mesh?: RelayMesh
+  /** What stands at /v1 (relay/openai.ts). */
+  openai?: Hono
+  /** What stands at /ledger (relay/ledger/api.ts). */
+  ledger?: Hono
 }
 
 /** The application, without a socket. */
-export function createApp({ store, pages, version }: AppOptions): Hono {
+export function createApp({ store, pages, version, mesh, openai, ledger }: AppOptions): Hono {
   const app = new Hono()
 
   app.use(async (c, next) => {
     await next()
-    for (const [name, value] of Object.entries(securityHeaders)) c.res.headers.set(name, value)
+    for (const [name, value] of Object.entries(headersOf(c.req.path))) c.res.headers.set(name, value)
   })
 
   app.get('/health', (c) => c.json({ ok: true, version }, 200, { 'Cache-Control': 'no-store' }))
@@ -59,12 +45,18 @@ export function createApp({ store, pages, version }: AppOptions): Hono {
     const models = await store.list()
     return c.json(models.map(describe), 200, { 'Cache-Control': 'no-cache' })
   })
+  app.options('/models/*', (c) => c.body(null, 204))
+  if (mesh) app.route('/', meshRoutes(mesh, store))
+  if (openai) app.route('/v1', openai)
+  if (ledger) app.route('/ledger', ledger)
   app.get('/models/:id/:name', (c) => serveModelFile(c, store))
   app.all('/models/*', (c) => c.text('No such model.', 404))
 
   app.use(
     serveStatic({
       root: pages,
+      // The build lays a smaller copy beside each text (vite.config.ts).
+      precompressed: true,
       onFound: (path, c) => {
         // Vite puts a hash of the content into the names of everything in assets/.
         c.header('Cache-Control', /[/\\]assets[/\\]/.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache')
@@ -153,13 +145,13 @@ export interface RunningServer {
 
 /**
  * Listens; `localhost` means both of this machine's own addresses, since a browser may take either. `port` 0 takes a free one.
- * Throws RelayError naming the port when it is taken.
+ * `attach` may take a server's upgrades. Throws RelayError naming the port when it is taken.
  */
-export async function startServer(app: Hono, port: number, hostname: string): Promise<RunningServer> {
-  if (hostname !== 'localhost') return listen(app, port, hostname)
-  const first = await listen(app, port, '127.0.0.1')
+export async function startServer(app: Hono, port: number, hostname: string, attach?: (server: Server) => void): Promise<RunningServer> {
+  if (hostname !== 'localhost') return listen(app, port, hostname, attach)
+  const first = await listen(app, port, '127.0.0.1', attach)
   try {
-    const second = await listen(app, first.port, '::1')
+    const second = await listen(app, first.port, '::1', attach)
     return { port: first.port, close: async () => void (await Promise.all([first.close(), second.close()])) }
   } catch (error) {
     // A machine without IPv6.
@@ -169,11 +161,17 @@ export async function startServer(app: Hono, port: number, hostname: string): Pr
   }
 }
 
-function listen(app: Hono, port: number, hostname: string): Promise<RunningServer> {
+function listen(app: Hono, port: number, hostname: string, attach?: (server: Server) => void): Promise<RunningServer> {
   return new Promise((resolve, reject) => {
     const server = serve({ fetch: app.fetch, port, hostname }, (address) => {
       server.off('error', onError)
-      resolve({ port: address.port, close: () => closeServer(server as Server) })
+      resolve({ port: address.port, close: () => closeServer(server as Server, sockets) })
+    })
+    // Upgraded sockets are no longer the server's to close, but it waits for them.
+    const sockets = new Set<Socket>()
+    ;(server as Server).on('connection', (socket: Socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
     })
     const onError = (cause: Error) => {
       const refuse = (message: string) => reject(new RelayError(message, { cause }))
@@ -182,13 +180,15 @@ function listen(app: Hono, port: number, hostname: string): Promise<RunningServe
       else refuse(`The server could not listen on ${hostname}, port ${port}: ${cause.message}.`)
     }
     server.on('error', onError)
+    attach?.(server as Server)
   })
 }
 
-function closeServer(server: Server): Promise<void> {
+function closeServer(server: Server, sockets: Set<Socket>): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve())
     server.closeAllConnections()
+    for (const socket of sockets) socket.destroy()
   })
 }
 

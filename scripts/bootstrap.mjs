@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync,
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { patchLibraries } from './patch.mjs'
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const bin = join(root, 'node_modules', '.bin')
@@ -65,12 +66,13 @@ export function isInstalled() {
  * carry them leads to such a lock; `--no-save` keeps the lock file as it is.
  */
 export async function ensureInstalled() {
-  if (isInstalled()) return
+  if (isInstalled()) return patchLibraries()
   console.error('Installing dependencies (about 15 s with a fast network) …')
   // npm's own lines go to stderr: standard output belongs to the command that was asked for.
   const code = await run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: ['inherit', 2, 2] })
   if (code !== 0) throw new Error(`npm install failed with code ${code}.`)
   if (!existsSync(node24)) throw new Error('npm installed no node_modules/.bin/node; is `ignore-scripts` set in your npm configuration?')
+  patchLibraries()
 }
 
 const skipped = new Set(['node_modules', '.git', 'build', 'test'])
@@ -113,7 +115,7 @@ export async function ensureBuilt({ pages = true } = {}) {
   await buildPart('wasm', [['protocol/engine', '.as.ts'], 'scripts/build-wasm.mjs', 'package-lock.json'], node24, ['scripts/build-wasm.mjs'])
   if (!pages) return
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js')
-  await buildPart('web', ['protocol', 'ledger', 'web', 'vite.config.ts', 'scripts/build-wasm.mjs', 'package-lock.json'], node24, [
+  await buildPart('web', ['protocol', 'ledger', 'mesh', 'web', 'vite.config.ts', 'scripts/build-wasm.mjs', 'package-lock.json'], node24, [
     vite,
     'build',
     '--logLevel',

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ensureInstalled, environment, main, node24, root } from './bootstrap.mjs'
 
-const folders = ['protocol', 'ledger', 'relay', 'web', 'web/workers', 'test']
+const folders = ['protocol', 'ledger', 'mesh', 'relay', 'web', 'web/workers', 'test']
 const modules = join(root, 'node_modules')
 
 function hasFiles(folder, ending) {

@@ -3,12 +3,12 @@ import { inputHash, noiseKey, outputHash } from '../../protocol/engine/answer.ts
 import { Session, type Stop } from '../../protocol/engine/generate.ts'
 import type { Sampler } from '../../protocol/engine/sampler.ts'
 import { hex } from '../../protocol/hash.ts'
-import { command, integerOption, interrupted, printJson, q16Option, say } from '../cli.ts'
+import { command, endSoon, integerOption, interrupted, printJson, q16Option, say } from '../cli.ts'
 import { openModel } from '../engine.ts'
 import { UsageError } from '../errors.ts'
 import { findOrAddModel } from '../models.ts'
-import { openStore } from '../store.ts'
-import { engineChoice, engineOptions, jsonOption, modelOption } from './options.ts'
+import { homeFolder, openStore } from '../store.ts'
+import { engineChoice, engineOptions, inviteOption, jsonOption, modelOption, relayOption } from './options.ts'
 
 /** Tokens the repetition penalty looks back when it is on; llama.cpp's default. */
 const repeatWindowDefault = 64
@@ -33,6 +33,11 @@ export const ask = command({
     },
     seed: { type: 'string', valueHint: 'n', default: '0', description: 'Seed of the sampler: the same seed gives the same answer everywhere' },
     ...engineOptions,
+    swarm: { type: 'boolean', description: "Ask the mesh of a relay instead of this machine's CPU; the answer is the same" },
+    relay: relayOption,
+    invite: inviteOption,
+    draft: { type: 'boolean', default: true, description: 'Let the mesh guess ahead where a text repeats itself; the answer is the same without (--no-draft)' },
+    receipt: { type: 'string', valueHint: 'file', description: 'Where to write the receipt of a swarm answer, for `meadow verify`' },
     json: { ...jsonOption, description: 'Print nothing but one JSON object: text, tokens, hashes, speed' },
   },
   async run({ args }) {
@@ -40,8 +45,12 @@ export const ask = command({
     const maxTokens = integerOption('max-tokens', args['max-tokens'], 1, 1 << 20)!
     const seed = integerOption('seed', args.seed, 0, Number.MAX_SAFE_INTEGER)!
     const choice = engineChoice(args)
+    for (const [name, value] of Object.entries({ relay: args.relay, invite: args.invite, receipt: args.receipt }))
+      if (value !== undefined && !args.swarm) throw new UsageError(`--${name} belongs to --swarm.`)
     const text = args.prompt === undefined || args.prompt === '-' ? await readInput() : args.prompt
     if (text.trim() === '') throw new UsageError('There is no question: give one in quotes, or through standard input.')
+
+    if (args.swarm) return askMesh({ ...args, text, sampler, seed, maxTokens })
 
     const store = openStore()
     const model = await findOrAddModel(store, args.model)
@@ -96,6 +105,86 @@ export const ask = command({
     }
   },
 })
+
+interface MeshQuestion {
+  relay?: string
+  invite?: string
+  receipt?: string
+  model?: string
+  system?: string
+  json?: boolean
+  draft?: boolean
+  text: string
+  sampler: Sampler
+  seed: number
+  maxTokens: number
+}
+
+async function askMesh(args: MeshQuestion): Promise<void> {
+  const { askSwarm, writeReceipt } = await import('../mesh/ask.ts')
+  const { takeIdentity } = await import('../mesh/identity.ts')
+  const { relayUrl } = await import('../mesh/address.ts')
+  const { chooseOffer, fetchOffers } = await import('../mesh/offers.ts')
+  const relay = relayUrl(args.relay)
+  const { id: modelId } = chooseOffer(await fetchOffers(relay), args.model)
+  const home = homeFolder()
+  const identity = await takeIdentity(home, 'ask')
+  let answer = ''
+  try {
+    const result = await askSwarm({
+      home,
+      relay,
+      identity,
+      modelId,
+      text: args.text,
+      ...(args.system === undefined ? {} : { system: args.system }),
+      sampler: args.sampler,
+      seed: args.seed,
+      maxTokens: args.maxTokens,
+      ...(args.invite === undefined ? {} : { invitation: args.invite }),
+      ...(args.draft === false ? { draft: false } : {}),
+      signal: interrupted,
+      onText: (piece) => {
+        answer += piece
+        if (!args.json && piece !== '') process.stdout.write(piece)
+      },
+      ...(process.stderr.isTTY ? { onLine: say } : {}),
+    })
+    if (!args.json) process.stdout.write('\n')
+    const { question, tokens, stop, receipt, chain, lost, rounds } = result
+    if (args.receipt !== undefined) {
+      if (receipt) await writeReceipt(args.receipt, receipt)
+      else say('No host signed a receipt in time; the answer stands, but there is nothing to verify it by.')
+    }
+    const input = inputHash(question)
+    const prefillTokensPerSecond = rate(question.prompt.length, result.prefillMs)
+    const decodeTokensPerSecond = rate(tokens.length - 1, result.decodeMs)
+    if (args.json) {
+      printJson({
+        text: answer,
+        tokens,
+        modelId,
+        inputHash: hex(input),
+        outputHash: hex(outputHash(input, tokens, stop)),
+        backend: 'swarm',
+        chain,
+        lost,
+        stallsMs: result.stallsMs,
+        rounds,
+        prefillTokensPerSecond,
+        decodeTokensPerSecond,
+        stop,
+        receipt,
+      })
+    } else if (process.stderr.isTTY)
+      say(
+        `${question.prompt.length} tokens read at ${prefillTokensPerSecond}/s, ${tokens.length} written at ${decodeTokensPerSecond}/s in ${rounds} rounds, stopped by ${stop}`,
+      )
+  } finally {
+    await identity.release()
+    endSoon()
+  }
+}
 
 /** Tokens per second with one decimal, 0 when there was nothing to time. */
 const rate = (tokens: number, ms: number) => (tokens > 0 && ms > 0 ? Math.round((tokens / ms) * 10_000) / 10 : 0)

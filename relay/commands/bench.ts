@@ -37,5 +37,10 @@ function runProgram(program: string, args: string[]): Promise<number> {
 
 export const bench = defineCommand({
   meta: { name: 'bench', description: 'Measure' },
-  subCommands: { engine: benchOf('engine', 'Speed and exactness of the engine, side by side with others on this machine') },
+  subCommands: {
+    engine: benchOf('engine', 'Speed and exactness of the engine, side by side with others on this machine'),
+    ledger: benchOf('ledger', 'Transfers, settlements, time to acknowledgement, proofs, bytes, replay'),
+    'ledger-kill': benchOf('ledger-kill', 'SIGKILL under load: nothing acknowledged is lost'),
+    swarm: benchOf('swarm', 'What the mesh promises: ring, distance, kills, crowds, corrupt seeders, altered bits'),
+  },
 })

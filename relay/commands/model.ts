@@ -86,7 +86,10 @@ const remove = command({
   },
 })
 
-export const model = defineCommand({ meta: { name: 'model', description: 'Models on this machine' }, subCommands: { add, list, show, remove } })
+export const model = defineCommand({
+  meta: { name: 'model', description: 'Models on this machine' },
+  subCommands: { add, list, show, remove, register: () => import('./model-register.ts').then((module) => module.modelRegister) },
+})
 
 /** Everything `model show --json` says. */
 function describe(model: StoredModel) {

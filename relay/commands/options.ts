@@ -9,6 +9,16 @@ export const modelOption = {
   valueHint: 'name|id',
   description: 'Model: a name, an id or the beginning of one (default: the default model)',
 } as const
+export const relayOption = {
+  type: 'string',
+  valueHint: 'url',
+  description: 'Address of the relay (default: MEADOW_RELAY, else http://localhost:8787)',
+} as const
+export const inviteOption = {
+  type: 'string',
+  valueHint: 'secret',
+  description: 'Invitation to a private group: its members serve and ask among themselves',
+} as const
 export const jsonOption = { type: 'boolean', description: 'Print one JSON object as the last line' } as const
 
 export const engineOptions = {

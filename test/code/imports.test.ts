@@ -6,11 +6,12 @@ import { filesOf, type Import, importsOf } from './sources.ts'
 const allowed: [folder: string, targets: string[]][] = [
   ['protocol', []],
   ['ledger', ['protocol']],
-  ['relay', ['ledger', 'protocol', 'package.json']],
+  ['mesh', ['protocol']],
+  ['relay', ['ledger', 'mesh', 'protocol', 'package.json']],
   ['web/workers', ['protocol', 'build']],
-  ['web', ['ledger', 'protocol', 'build']],
+  ['web', ['ledger', 'mesh', 'protocol', 'build']],
 ]
-const files = filesOf('{protocol,ledger,relay,web}/**/*.{ts,svelte}').filter((path) => !path.endsWith('.as.ts'))
+const files = filesOf('{protocol,ledger,mesh,relay,web}/**/*.{ts,svelte}').filter((path) => !path.endsWith('.as.ts'))
 
 const within = (path: string, folder: string) => path === folder || path.startsWith(`${folder}/`)
 
@@ -37,6 +38,7 @@ test('a forbidden import would be found', () => {
   const complain = (path: string, code: string) => importsOf(path, code).map((one) => complaint(path, one))
   expect(complain('protocol/engine/x.ts', "import { a } from '../../relay/store.ts'")[0]).toMatch(/may import only itself/)
   expect(complain('protocol/x.ts', "import {\n  a,\n  b,\n} from 'node:fs'")[0]).toMatch(/only relay may/)
+  expect(complain('mesh/x.ts', "import { a } from '../relay/store.ts'")[0]).toMatch(/mesh may import only protocol/)
   expect(complain('ledger/x.ts', "import type { A } from '../web/a.ts'")[0]).toMatch(/may import only protocol/)
   expect(complain('web/workers/x.ts', "const a = await import('../ui/a.ts')")[0]).toMatch(/web\/workers may import only/)
   expect(complain('web/x.ts', "new Worker(new URL('../relay/a.ts', import.meta.url))")[0]).toMatch(/web may import only/)
@@ -45,7 +47,7 @@ test('a forbidden import would be found', () => {
 
 test('no file of the project imports itself through others', () => {
   const graph = new Map(
-    filesOf('{protocol,ledger,relay,web,test}/**/*.{ts,svelte}').map((path) => [
+    filesOf('{protocol,ledger,mesh,relay,web,test}/**/*.{ts,svelte}').map((path) => [
       path,
       importsOf(path)
         .filter((one) => !one.typeOnly && one.target !== null)

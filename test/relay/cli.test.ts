@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -46,15 +46,32 @@ function meadow(
   })
 }
 
-test.for(['', ' ask', ' model', ' model add', ' model list', ' model show', ' model remove', ' eval', ' bench', ' bench engine', ' serve'])(
-  'meadow%s --help explains itself, without colours in a pipe',
-  async (command) => {
-    const { code, stdout, stderr } = await meadow([...command.split(' ').slice(1), '--help'])
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toContain(`USAGE meadow${command}`)
-    expect(stdout).not.toContain('\u001b')
-  },
-)
+test.for([
+  '',
+  ' ask',
+  ' model',
+  ' model add',
+  ' model list',
+  ' model show',
+  ' model remove',
+  ' eval',
+  ' bench',
+  ' bench engine',
+  ' bench swarm',
+  ' serve',
+  ' host',
+  ' swarm',
+  ' verify',
+  ' identity',
+  ' identity show',
+  ' identity export',
+  ' identity import',
+])('meadow%s --help explains itself, without colours in a pipe', async (command) => {
+  const { code, stdout, stderr } = await meadow([...command.split(' ').slice(1), '--help'])
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect(stdout).toContain(`USAGE meadow${command}`)
+  expect(stdout).not.toContain('\u001b')
+})
 
 test('--version is that of package.json', async () => {
   expect(await meadow(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
@@ -77,6 +94,13 @@ test.for<[string[], RegExp]>([
   [['ask', ''], /There is no question/],
   [['eval'], /--text/],
   [['model', 'show'], /MODEL/],
+  [['ask', 'x', '--receipt', 'x.json'], /--receipt belongs to --swarm\./],
+  [['ask', 'x', '--swarm', '--relay', 'nowhere'], /nowhere is no address of a relay/],
+  [['host', '--layers', '9-3'], /--layers is 9-3, must be auto or two numbers such as 0-9\./],
+  [['host', '--layers', '0-3', '--model', 'a,b'], /--layers names layers of one model/],
+  [['identity', 'import', 'three', 'words', 'only'], /"words" is one argument too many/],
+  [['identity', 'import', 'three words only'], /A recovery phrase has 24 words, not 3\./],
+  [['serve', '--ice', 'x'], /--ice x is no STUN or TURN address/],
   [['serve', '--port', '70000'], /--port is 70000, must be a whole number from 0 to 65535\./],
 ])('wrong usage is said and ends with code 2: meadow %s', async ([args, message]) => {
   const { code, stdout, stderr } = await meadow(args)
@@ -91,6 +115,10 @@ test.for<[string[], RegExp]>([
   [['eval', '--text', 'nothing.txt'], /^There is no file nothing\.txt\.\n$/],
   [['ask', 'x', '--model', 'nothing'], /^There is no model nothing/],
   [['serve', '--pages', '/nothing'], /^The pages are not built/],
+  [['ask', 'x', '--swarm', '--relay', 'http://127.0.0.1:9'], /^The relay at http:\/\/127\.0\.0\.1:9 cannot be reached/],
+  [['swarm', '--relay', 'http://127.0.0.1:9'], /^The relay at http:\/\/127\.0\.0\.1:9 cannot be reached/],
+  [['verify', 'nothing.json'], /^There is no file nothing\.json\.\n$/],
+  [['verify', '/etc/hostname'], /^\/etc\/hostname is not JSON\.\n$/],
 ])('what cannot be done is said in one sentence and ends with code 1: meadow %s', async ([args, message]) => {
   const { code, stdout, stderr } = await meadow(args)
   expect(stderr).toMatch(message)
@@ -130,7 +158,7 @@ test('the server names a taken port, before anything is downloaded', async () =>
   const other = createServer()
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
   const { port } = other.address() as AddressInfo
-  const { code, stderr } = await meadow(['serve', '--pages', pages, '--port', String(port), '--host', '127.0.0.1'])
+  const { code, stderr } = await meadow(['serve', '--no-host', '--pages', pages, '--port', String(port), '--host', '127.0.0.1'])
   expect({ code, stderr }).toEqual({ code: 1, stderr: `Port ${port} is taken by another program: choose one with --port or PORT.\n` })
   await new Promise((resolve) => other.close(resolve))
 })
@@ -142,7 +170,7 @@ test('the server prints its address, answers, and ends in good order at Ctrl-C',
   // Under the default model's name, so that nothing is downloaded.
   const { id } = await openStore(home).install(tiny.writeTo, { name: 'smollm2-135m', source: 'here', pinned: 'local' }, () => '')
   let health: Promise<unknown> | undefined
-  const { code, stdout } = await meadow(['serve', '--pages', pages, '--port', '0', '--json'], {
+  const { code, stdout } = await meadow(['serve', '--no-host', '--pages', pages, '--port', '0', '--json'], {
     onOutput: (text, kill) => {
       const address = /"address":"([^"]+)"/.exec(text)?.[1]
       if (!address || health) return
@@ -156,6 +184,20 @@ test('the server prints its address, answers, and ends in good order at Ctrl-C',
   expect(stdout.trim().split('\n')).toHaveLength(1)
   await openStore(home).remove(id)
 })
+
+test('a key is made once, travels as 24 words, and the one it replaces is kept', async () => {
+  const shown = async (): Promise<string> => JSON.parse((await meadow(['identity', 'show', '--json'])).stdout).keys[0].key
+  const first = await shown()
+  expect(await shown()).toBe(first)
+  const words = (await meadow(['identity', 'export'])).stdout
+  expect(words.trim().split(' ')).toHaveLength(24)
+  const imported = await meadow(['identity', 'import'], { input: `${'abandon '.repeat(23)}art` })
+  expect(imported).toMatchObject({ code: 0, stdout: `host is now ${await shown()}\n` })
+  expect(await shown()).not.toBe(first)
+  expect(await readdir(join(home, 'keys'))).toContain(`host.${first.slice(0, 12)}`)
+  expect((await meadow(['identity', 'import'], { input: words })).stdout).toBe(`host is now ${first}\n`)
+  expect((await stat(join(home, 'keys', 'host'))).mode & 0o777).toBe(0o600)
+}, 120_000)
 
 async function writePage(pages: string): Promise<void> {
   await mkdir(pages, { recursive: true })
