@@ -1,7 +1,8 @@
 // The pages: one entry per page, built to build/web and served by relay/server.ts.
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig, type Plugin } from 'vite'
 
@@ -9,6 +10,9 @@ const at = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 // Threads in WASM need a cross-origin isolated page; the relay sends the same headers.
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
+
+/** libp2p and webtorrent (0.8 MB) are of no use without a relay: whoever never takes part need not have them. */
+const onlyWithPeers = /^assets\/(mesh-node|webtorrent\.min)-/
 
 /** Tells the service worker (web/sw.ts) which files there are, under a version that changes with any of them. */
 function precache(publicFolder: string): Plugin {
@@ -23,7 +27,7 @@ function precache(publicFolder: string): Plugin {
         const hash = createHash('sha256')
         const paths: string[] = []
         for (const [name, item] of Object.entries(bundle).sort(([a], [b]) => (a < b ? -1 : 1))) {
-          if (name === 'sw.js' || name.endsWith('.map')) continue
+          if (name === 'sw.js' || name.endsWith('.map') || onlyWithPeers.test(name)) continue
           paths.push(`/${name.replace(/(^|\/)index\.html$/, '$1')}`)
           hash.update(name).update(item.type === 'chunk' ? item.code : item.source)
         }
@@ -38,10 +42,29 @@ function precache(publicFolder: string): Plugin {
   }
 }
 
+/** Smaller copies beside every text, which the relay sends to browsers that take them. Brotli is for secure pages only, hence both. */
+function precompress(): Plugin {
+  return {
+    name: 'meadow-precompress',
+    apply: 'build',
+    writeBundle({ dir }) {
+      for (const name of readdirSync(dir!, { recursive: true }) as string[]) {
+        if (!/\.(js|css|html|svg|webmanifest)$/.test(name)) continue
+        const bytes = readFileSync(`${dir}/${name}`)
+        writeFileSync(`${dir}/${name}.gz`, gzipSync(bytes, { level: 9 }))
+        writeFileSync(
+          `${dir}/${name}.br`,
+          brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 9, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } }),
+        )
+      }
+    },
+  }
+}
+
 export default defineConfig({
   root: at('./web'),
   appType: 'mpa',
-  plugins: [svelte(), precache(at('./web/public'))],
+  plugins: [svelte(), precache(at('./web/public')), precompress()],
   build: {
     outDir: at('./build/web'),
     emptyOutDir: true,
@@ -51,9 +74,18 @@ export default defineConfig({
     // The preload polyfill would be one more script for browsers that cannot run the engine anyway.
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: { home: at('./web/index.html'), chat: at('./web/chat/index.html'), sw: at('./web/sw.ts') },
-      // A service worker's address must not change with its content, and decides what it may control.
-      output: { entryFileNames: ({ name }) => (name === 'sw' ? 'sw.js' : 'assets/[name]-[hash].js') },
+      input: {
+        home: at('./web/index.html'),
+        chat: at('./web/chat/index.html'),
+        contribute: at('./web/contribute/index.html'),
+        swarm: at('./web/swarm/index.html'),
+        embedChat: at('./web/embed/chat/index.html'),
+        embedContribute: at('./web/embed/contribute/index.html'),
+        'embed/v1': at('./web/embed/v1.ts'),
+        sw: at('./web/sw.ts'),
+      },
+      // A service worker's address must not change with its content, and decides what it may control; the embed's stands in other people's pages.
+      output: { entryFileNames: ({ name }) => (name === 'sw' || name === 'embed/v1' ? `${name}.js` : 'assets/[name]-[hash].js') },
     },
   },
   worker: { format: 'es' },

@@ -1,5 +1,5 @@
 // Devices fail: a killed GPU process, a worker that says nothing more. The answer goes on to the very same text, and the page says what happened.
-import type { Browser, BrowserContext, Page } from 'playwright-core'
+import type { Browser, BrowserContext, Page, Route } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { answered, answers, ask, download, launch, openPage, openSite, type Site } from './site.ts'
 import { chatSpecimen } from './specimen.ts'
@@ -18,13 +18,14 @@ afterAll(async () => {
 })
 afterEach(async () => context?.close())
 
-async function openWith(preferences: object): Promise<Page> {
+async function openWith(preferences: object, onEngineWorker?: (route: Route) => Promise<void>): Promise<Page> {
   // Without a service worker every script comes over the wire, where the test can change it.
   context = await browser.newContext({ serviceWorkers: 'block' })
   await context.addInitScript(
     (text) => localStorage.getItem('meadow-preferences') ?? localStorage.setItem('meadow-preferences', text),
     JSON.stringify(preferences),
   )
+  if (onEngineWorker) await context.route(/\/assets\/engine\.worker-.*\.js$/, onEngineWorker)
   return (await openPage(context, site)).page
 }
 
@@ -41,13 +42,40 @@ async function expected(): Promise<string | null> {
   return text
 }
 
+/** Before the worker's own script: it makes 20 tokens and then waits until its GPU device is lost, so that the accident certainly finds the answer unfinished. */
+const waitForLoss = `{
+  let tokens = 0
+  let lost = null
+  const request = GPUAdapter.prototype.requestDevice
+  GPUAdapter.prototype.requestDevice = async function (...parts) {
+    const device = await request.apply(this, parts)
+    lost = device.lost
+    return device
+  }
+  const say = self.postMessage.bind(self)
+  self.postMessage = (message) => {
+    if (message.kind === 'token') tokens++
+    say(message)
+  }
+  const post = MessagePort.prototype.postMessage
+  MessagePort.prototype.postMessage = function (message) {
+    if (tokens >= 20 && lost) lost.then(() => post.call(this, message))
+    else post.call(this, message)
+  }
+}
+`
+
 test('a GPU process that is killed while it answers is replaced, and the answer ends as if nothing had happened', async () => {
   const undisturbed = await expected()
-  const page = await openWith({ device: 'webgpu', settings })
+  let patched = 0
+  const page = await openWith({ device: 'webgpu', settings }, async (route) => {
+    const response = await route.fetch()
+    await route.fulfill({ response, body: (patched++ === 0 ? waitForLoss : '') + (await response.text()) })
+  })
   await download(page)
   await page.getByLabel('Message', { exact: true }).fill('Go on')
   await page.keyboard.press('Enter')
-  await page.waitForFunction(() => (document.querySelector('article.assistant .markdown')?.textContent?.length ?? 0) > 40, undefined, { timeout: 120_000 })
+  await page.waitForFunction(() => (document.querySelector('article.assistant .markdown')?.textContent?.length ?? 0) > 40)
   expect(await page.getByRole('button', { name: /^Device: WebGPU/ }).count()).toBe(1)
   const devtools = await browser.newBrowserCDPSession()
   // The reply never comes: what would send it is gone.

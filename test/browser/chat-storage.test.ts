@@ -148,18 +148,85 @@ test('a download is paused, survives a reload, is resumed without asking again f
   expect(left).toEqual([])
 })
 
+const shardRequests = (site: Site) =>
+  fileRequests(site)
+    .map((r) => r.path.split('/').at(-1))
+    .filter((name) => name !== 'manifest')
+const shardNames = () => specimen.manifest.shards.map((shard) => shard.name)
+const readyHeading = (page: Page) => page.getByRole('heading', { name: 'What would you like to know?' })
+
+/** A gate that holds the requests for one file until it is opened. */
+function holdFile(name: string): () => void {
+  let release = (): void => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  site.gate = (path) => (path.endsWith(`/${name}`) ? held : Promise.resolve())
+  return release
+}
+
 test('two tabs share one store: what both download at once is fetched once, and both answer', async () => {
   await newContext()
   const first = await openPage(context, site)
   const second = await openPage(context, site)
-  await Promise.all([download(first.page), download(second.page)])
-  const names = fileRequests(site)
-    .map((r) => r.path.split('/').at(-1))
-    .filter((name) => name !== 'manifest')
-  expect(names.toSorted()).toEqual(specimen.manifest.shards.map((shard) => shard.name).toSorted())
+  // Held at the manifest no byte of a shard moves, so both tabs still offer the download when the person presses it in both.
+  const release = holdFile('manifest')
+  for (const { page } of [first, second]) {
+    await page.getByRole('button', { name: /^Download/ }).click()
+    await page.getByRole('button', { name: 'Pause' }).waitFor()
+  }
+  release()
+  await Promise.all([readyHeading(first.page).waitFor(), readyHeading(second.page).waitFor()])
+  expect(shardRequests(site).toSorted()).toEqual(shardNames().toSorted())
   await Promise.all([ask(first.page, 'Hello'), ask(second.page, 'Hello')])
   expect(await answers(first.page).last().locator('.markdown').textContent()).toBe(await answers(second.page).last().locator('.markdown').textContent())
   expect([...first.complaints, ...second.complaints]).toEqual([])
+})
+
+test('a download in one tab shows in another, opened before or during it, with its progress, and the model is ready in all when it is done', async () => {
+  await newContext()
+  const first = await openPage(context, site)
+  const before = await openPage(context, site)
+  await before.page.getByRole('button', { name: /^Download/ }).waitFor()
+  const release = holdFile('layer-1')
+  const reached = first.page.waitForRequest(/layer-1$/)
+  await first.page.getByRole('button', { name: /^Download/ }).click()
+  await reached
+  const during = await openPage(context, site)
+  const received = (page: Page) => page.getByRole('progressbar', { name: 'Download of Specimen' }).getAttribute('value')
+  for (const { page } of [before, during]) {
+    await page.getByRole('button', { name: 'Pause' }).waitFor()
+    expect(await page.getByRole('button', { name: /^(Download|Resume)/ }).count()).toBe(0)
+    expect(Number(await received(page))).toBeGreaterThan(0)
+  }
+  release()
+  for (const { page } of [first, before, during]) await readyHeading(page).waitFor()
+  expect(shardRequests(site)).toEqual(shardNames())
+  await ask(before.page, 'Hello')
+  expect(await answers(before.page).last().locator('.markdown').count()).toBe(1)
+  expect([...first.complaints, ...before.complaints, ...during.complaints]).toEqual([])
+})
+
+test('a download is paused from another tab, and offered again there when its own tab is closed', async () => {
+  await newContext()
+  const first = await openPage(context, site)
+  const second = await openPage(context, site)
+  const begin = async (page: Page, button: RegExp): Promise<void> => {
+    const reached = page.waitForRequest(/layer-1$/)
+    await page.getByRole('button', { name: button }).click()
+    await reached
+  }
+  const release = holdFile('layer-1')
+  await begin(first.page, /^Download/)
+  await second.page.getByRole('button', { name: 'Pause' }).click()
+  for (const { page } of [first, second]) await page.getByText('Paused', { exact: true }).waitFor()
+  await begin(first.page, /^Resume/)
+  await second.page.getByRole('button', { name: 'Pause' }).waitFor()
+  await first.page.close()
+  await second.page.getByText('Paused', { exact: true }).waitFor()
+  site.gate = null
+  release()
+  await second.page.getByRole('button', { name: 'Resume' }).click()
+  await readyHeading(second.page).waitFor()
+  expect(second.complaints).toEqual([])
 })
 
 test('a second visit works with the relay gone: the page, the model, the answer', async () => {
@@ -185,6 +252,25 @@ test('a second visit works with the relay gone: the page, the model, the answer'
   } finally {
     await site.comeBack()
   }
+})
+
+test('a model for which there is no room is refused before its first byte, in a sentence that names both sizes, and comes when there is room', async () => {
+  // Chromium tells pages 10 GiB whatever there is (measured), so the worker hears a smaller figure here, as it would in browsers that tell the truth.
+  context = await browser.newContext({ serviceWorkers: 'block' })
+  await context.route(/\/assets\/store\.worker-.*\.js$/, async (route) => {
+    const response = await route.fetch()
+    const estimate = 'let told = 0; navigator.storage.estimate = async () => told++ ? { quota: 1e9, usage: 0 } : { quota: 90_000, usage: 50_000 };\n'
+    await route.fulfill({ response, body: estimate + (await response.text()) })
+  })
+  const { page } = await openPage(context, site)
+  await page.getByRole('button', { name: /^Download/ }).click()
+  expect(await page.getByRole('alert').textContent()).toMatch(
+    /^Specimen needs \d+ kB more, but this browser has 40 kB free for this site\. Delete a model or free disk space\.$/,
+  )
+  expect(fileRequests(site).map((r) => r.path.split('/').at(-1))).toEqual(['manifest'])
+  await page.getByRole('button', { name: /^(Download|Resume)/ }).click()
+  await readyHeading(page).waitFor()
+  expect(shardRequests(site)).toEqual(shardNames())
 })
 
 test('a disk that is full ends the download in a sentence, and what came is kept for later', async () => {

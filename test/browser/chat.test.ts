@@ -71,8 +71,33 @@ test('the same question and seed give the same text again, on one thread and on 
   expect(await page.getByRole('button', { name: /^Device: WASM ×1/ }).count()).toBe(1)
 })
 
+/** Before the worker's own script: it makes 50 tokens and then waits for the stop, so that the stop certainly finds the answer unfinished. */
+const waitForStop = `{
+  let tokens = 0
+  let stopped
+  const stop = new Promise((resolve) => (stopped = resolve))
+  self.addEventListener('message', ({ data }) => data.kind === 'stop' && stopped())
+  const say = self.postMessage.bind(self)
+  self.postMessage = (message) => {
+    if (message.kind === 'token') tokens++
+    say(message)
+  }
+  const post = MessagePort.prototype.postMessage
+  MessagePort.prototype.postMessage = function (message) {
+    if (tokens >= 50) stop.then(() => post.call(this, message))
+    else post.call(this, message)
+  }
+}
+`
+
 test('an answer that is stopped keeps what was written, and the chat goes on', async () => {
-  const { page, complaints } = await openPage(await newContext(), site)
+  // Without a service worker the script comes over the wire, where the test can change it.
+  await newContext({ serviceWorkers: 'block' })
+  await context.route(/\/assets\/engine\.worker-.*\.js$/, async (route) => {
+    const response = await route.fetch()
+    await route.fulfill({ response, body: waitForStop + (await response.text()) })
+  })
+  const { page, complaints } = await openPage(context, site)
   await download(page)
   await setSettings(page, { 'Longest answer': '8000', Temperature: '0' })
   await page.getByLabel('Message', { exact: true }).fill('Tell me everything')
@@ -202,7 +227,7 @@ test.each(['light', 'dark'] as const)('axe finds nothing serious in the %s theme
   expect(await axe(page)).toEqual([])
   await setSettings(page, { 'Longest answer': '20' })
   await ask(page, 'Hello')
-  await page.getByRole('button', { name: /This device/ }).click()
+  await page.getByRole('button', { name: /^This device ·/ }).click()
   expect(await axe(page)).toEqual([])
   for (const name of [/^Device/, /^Settings/, /^Model:/, /^Keyboard/]) {
     await page.getByRole('button', { name }).click()
@@ -223,7 +248,7 @@ test('nothing is wider than a window of 320 pixels', async () => {
   await download(page)
   await setSettings(page, { 'Longest answer': '60' })
   await ask(page, 'A-very-long-word-'.repeat(20))
-  await page.getByRole('button', { name: /This device/ }).click()
+  await page.getByRole('button', { name: /^This device ·/ }).click()
   expect(await overflow()).toBe(0)
   await page.getByRole('button', { name: 'Chats', exact: true }).click()
   await page.getByRole('button', { name: 'New chat' }).click()

@@ -82,9 +82,19 @@ export async function openSite(specimens: Specimen[]): Promise<Site> {
 
 export const chromiumPath = process.env.MEADOW_CHROMIUM ?? '/usr/bin/chromium'
 
-export function launch(args: string[] = []): Promise<Browser> {
+/** How long a page may take to show what a test waits for. Playwright's own 30 s were too few on two cores shared by eight test runs (1 of 130 tests failed). */
+const patienceMs = 180_000
+
+export async function launch(args: string[] = []): Promise<Browser> {
   if (!existsSync(chromiumPath)) throw new Error(`Chromium is missing at ${chromiumPath}: set MEADOW_CHROMIUM`)
-  return chromium.launch({ executablePath: chromiumPath, args: ['--no-sandbox', ...args] })
+  const browser = await chromium.launch({ executablePath: chromiumPath, args: ['--no-sandbox', ...args], timeout: patienceMs })
+  const newContext = browser.newContext.bind(browser)
+  browser.newContext = async (options) => {
+    const context = await newContext(options)
+    context.setDefaultTimeout(patienceMs)
+    return context
+  }
+  return browser
 }
 
 /** A page that reports what it should not do: errors, warnings of the content security policy, requests to anyone else. */
@@ -124,7 +134,7 @@ export async function ask(page: Page, question: string): Promise<void> {
 }
 
 export async function answered(page: Page): Promise<void> {
-  await page.locator('article.assistant:last-child[aria-busy=false]').waitFor({ timeout: 120_000 })
+  await page.locator('article.assistant:last-child[aria-busy=false]').waitFor()
 }
 
 export const answers = (page: Page) => page.locator('article.assistant')

@@ -67,11 +67,23 @@ test('a slower graphics card is left alone and closed', async () => {
   expect(gpu.closed).toBe(true)
 })
 
-test('a software adapter that is not ready in 300 ms costs no more than that', async () => {
-  const [wasm, gpu] = [device('WASM', {}), device('WebGPU', { openMs: 2000, software: true })]
+test('an adapter that is a program on the processor is closed without being measured, unless the person asks for it', async () => {
+  const [wasm, gpu] = [device('WASM', {}), device('WebGPU', { software: true })]
+  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null)
+  expect(choice).toMatchObject({ device: wasm, reason: 'WASM: WebGPU runs in software here, on the processor that WASM uses directly.' })
+  expect([wasm.opened, gpu.opened, gpu.closed]).toEqual([0, 0, true])
+  // Remembered: the next visit does not even ask for the adapter.
+  const again = await chooseDevice('auto', wasm, () => Promise.reject(new Error('asked for the adapter')), source, modelId, choice.measured)
+  expect(again.device).toBe(wasm)
+  expect((await chooseDevice('webgpu', wasm, having(device('WebGPU', { software: true })), source, modelId, null)).reason).toBe('You chose WebGPU.')
+})
+
+test('a graphics card that fails while it is measured leaves WASM, and the reason says so', async () => {
+  const [wasm, gpu] = [device('WASM', {}), device('WebGPU', {})]
+  gpu.open = () => Promise.reject(new Error('no room'))
   const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null)
   expect(choice.device).toBe(wasm)
-  expect(choice.reason).toMatch(/^WASM, about [\d.]+ tokens\/s: WebGPU, which runs in software here, was not ready to be measured within \d+ ms\.$/)
+  expect(choice.reason).toMatch(/^WASM, about [\d.]+ tokens\/s: WebGPU was not ready to be measured within \d+ ms\.$/)
 })
 
 test('a measurement of another model, of other threads or of long ago is made anew', async () => {

@@ -1,11 +1,16 @@
 // The chat page's state: conversations, the answer that streams, preferences. Components call its methods and show its fields.
 import type { Engine } from '../peer/engine.svelte.ts'
 import type { Library } from '../peer/library.svelte.ts'
-import type { DeviceChoice } from '../workers/messages.ts'
+import type { SwarmEvent } from '../peer/swarm-answer.ts'
+import type { Ask, DeviceChoice } from '../workers/messages.ts'
+import type { Checks } from './checks.svelte.ts'
 import { type Conversation, exportText, importText, type Message, titleOf, turnsOf } from './conversation.ts'
 import type { History } from './history.ts'
 import { type Preferences, writePreferences } from './preferences.ts'
 import { type Settings, samplerFor, seedMax } from './settings.ts'
+import type { SwarmSide } from './swarm-side.svelte.ts'
+import { takeOver } from './takeover.ts'
+import { swarmIsFaster, type Target, targetOf, type Where } from './where.ts'
 
 const newId = (): string => crypto.getRandomValues(new Uint8Array(12)).reduce((text, byte) => text + byte.toString(16).padStart(2, '0'), '')
 
@@ -18,6 +23,9 @@ const message = (role: Message['role'], text: string): Message => ({ id: newId()
 
 /** Engines report in lower case and without a full stop, for logs; people read sentences. */
 const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?…]$/.test(text) ? '' : '.'}`
+
+/** Tokens after which this device's own speed is known well enough to compare. */
+const speedTokens = 16
 
 /** Partial answers reach the disk this often, so that a closed tab loses little. */
 const saveMs = 2000
@@ -41,13 +49,20 @@ export class Chat {
 
   readonly library: Library
   readonly engine: Engine
+  readonly swarm: SwarmSide
+  readonly checks: Checks
+  /** Where the next question goes; a link may say so for this visit, only the person's choice is kept. */
+  where = $state<Where>('local')
   private history: History | null = null
   private controller: AbortController | null = null
 
-  constructor(library: Library, engine: Engine, preferences: Preferences) {
+  constructor(library: Library, engine: Engine, swarm: SwarmSide, checks: Checks, preferences: Preferences) {
     this.library = library
     this.engine = engine
+    this.swarm = swarm
+    this.checks = checks
     this.preferences = preferences
+    this.visit(preferences.where)
     this.draftSettings = { ...preferences.settings }
   }
 
@@ -63,6 +78,29 @@ export class Chat {
   get modelId(): string | null {
     const { ready } = this.library
     return ready.find((model) => model.id === this.preferences.modelId)?.id ?? ready[0]?.id ?? null
+  }
+
+  /** Who answers the next question; null when nobody can. */
+  get target(): Target | null {
+    return targetOf(this.where, this.modelId, this.preferences.modelId, this.where === 'local' ? [] : this.swarm.models)
+  }
+
+  /** For this visit. */
+  visit(where: Where): void {
+    this.where = where
+    this.swarm.watch(where !== 'local')
+  }
+
+  setWhere(where: Where): void {
+    this.stop()
+    this.visit(where)
+    this.savePreferences({ where })
+  }
+
+  async setInvitation(invitation: string | null): Promise<void> {
+    this.stop()
+    await this.swarm.setInvitation(invitation)
+    this.visit(this.where)
   }
 
   get answering(): boolean {
@@ -146,8 +184,9 @@ export class Chat {
 
   /** Starts loading when the person begins to type: the question follows soon. */
   prepare(): void {
-    const { modelId } = this
-    if (modelId) this.engine.load(modelId, this.preferences.device, this.preferences.threads).catch(() => {}) // the question that follows says why
+    const { target } = this
+    if (target?.place === 'swarm') this.swarm.prepare(target.modelId)
+    else if (target) this.engine.load(target.modelId, this.preferences.device, this.preferences.threads).catch(() => {}) // the question that follows says why
   }
 
   async send(text: string): Promise<void> {
@@ -194,7 +233,8 @@ export class Chat {
     conversation.updatedAt = Date.now()
     this.controller = controller
     this.answeringId = answer.id
-    this.waiting = 'Loading the model'
+    const { target } = this
+    this.waiting = target?.place === 'swarm' ? 'Finding hosts' : 'Loading the model'
     this.engine.incident = ''
     this.save(conversation)
     const { settings } = conversation
@@ -208,18 +248,16 @@ export class Chat {
       pending = ''
     }
     try {
-      const { modelId } = this
-      if (!modelId) throw new Error('There is no model on this device yet. Download one first.')
-      await this.engine.load(modelId, this.preferences.device, this.preferences.threads, signal)
-      this.waiting = 'Reading'
+      if (!target) throw new Error(this.where === 'local' ? 'There is no model on this device yet. Download one first.' : this.swarm.stateText(null))
       const ask = {
         turns: turnsOf($state.snapshot(conversation) as Conversation, end),
         sampler: samplerFor(settings),
         seed: settings.seed ?? newSeed(),
         maxTokens: settings.maxTokens,
-        resume: null,
       }
-      for await (const event of this.engine.ask(ask, signal)) {
+      for await (const event of this.events(target, ask, signal)) {
+        if (event.kind === 'queued') this.waiting = event.place === 0 ? 'Next in the queue of the swarm' : `Number ${event.place + 1} in the queue of the swarm`
+        if (event.kind === 'swarm') answer.swarm = event.swarm
         if (event.kind === 'prefill') this.waiting = event.total > 128 ? `Reading ${Math.round((100 * event.done) / event.total)} %` : 'Reading'
         if (event.kind === 'token') {
           this.waiting = ''
@@ -253,6 +291,31 @@ export class Chat {
       conversation.updatedAt = Date.now()
       this.save(conversation)
     }
+  }
+
+  /** The answer's events, whoever computes it. */
+  private async *events(target: Target, ask: Omit<Ask, 'resume'>, signal: AbortSignal): AsyncGenerator<SwarmEvent> {
+    const { modelId, place } = target
+    if (place === 'swarm') return yield* this.swarm.requester.ask(modelId, ask, signal)
+    await this.engine.load(modelId, this.preferences.device, this.preferences.threads, signal)
+    this.waiting = 'Reading'
+    const { engine, swarm } = this
+    const local = async function* (here: AbortSignal, made: number[]) {
+      const resume = made.length > 0 ? { prompt: await swarm.words.prompt(modelId, ask.turns), tokens: made } : null
+      yield* engine.ask({ ...ask, resume }, here)
+    }
+    if (!target.swarmToo) return yield* local(signal, [])
+    yield* takeOver(
+      {
+        local,
+        swarm: (there) => swarm.requester.ask(modelId, ask, there),
+        isWorthIt: (tokens) => tokens >= speedTokens && swarmIsFaster(swarm.model(modelId)?.tokensPerSecond ?? null, engine.tokensPerSecond),
+        onDifference: (position) => {
+          engine.incident = `The swarm gave another word than this device at position ${position + 1}: its answer was refused, and this device went on alone.`
+        },
+      },
+      signal,
+    )
   }
 
   /** Whole sentences only, each once: a screen reader should not hear every token. */

@@ -1,4 +1,5 @@
 // What a conversation is, and how one travels as JSON. Pure: ids and times come as arguments.
+import { type SwarmAnswer, swarmAnswerOf } from '../peer/swarm-answer.ts'
 import type { AnswerStats, Turn } from '../workers/messages.ts'
 import { parseSettings, type Settings } from './settings.ts'
 
@@ -8,6 +9,8 @@ export interface Message {
   text: string
   /** Of a finished answer. */
   stats: AnswerStats | null
+  /** Who computed it, of an answer that the swarm gave; null (or missing, in older chats) for one of this device. */
+  swarm?: SwarmAnswer | null
   /** The person stopped it, or the page was closed while it streamed. */
   stopped: boolean
   /** Why there is no (whole) answer, '' when nothing went wrong. */
@@ -114,13 +117,14 @@ export function importText(json: string, newId: () => string, now: number): Conv
       updatedAt: time(updatedAt),
       settings: parseSettings(settings),
       messages: messages.map((message): Message => {
-        const { role, text: words, stats, stopped, problem } = (message ?? {}) as Record<string, unknown>
+        const { role, text: words, stats, swarm, stopped, problem } = (message ?? {}) as Record<string, unknown>
         if (role !== 'user' && role !== 'assistant') throw new ImportError(`This file is damaged: ${where} has a message from nobody.`)
         return {
           id: newId(),
           role,
           text: text(words, where),
           stats: statsOf(stats),
+          ...(swarm ? { swarm: swarmAnswerOf(swarm) } : {}),
           stopped: stopped === true,
           problem: typeof problem === 'string' ? problem.slice(0, 1000) : '',
         }

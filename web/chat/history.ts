@@ -1,5 +1,5 @@
 // Conversations on this device: IndexedDB, or memory where the browser forbids it (then the page says so).
-import { type DBSchema, type IDBPDatabase, openDB } from 'idb'
+import { type DBSchema, type IDBPDatabase, type IDBPObjectStore, openDB } from 'idb'
 import type { Conversation } from './conversation.ts'
 
 interface Schema extends DBSchema {
@@ -36,10 +36,17 @@ export async function openHistory(): Promise<History> {
   } catch {
     return inMemory()
   }
+  const change = async (work: (store: IDBPObjectStore<Schema, ['conversations'], 'conversations', 'readwrite'>) => Promise<unknown>): Promise<void> => {
+    const transaction = db.transaction('conversations', 'readwrite')
+    const working = work(transaction.store)
+    transaction.commit()
+    await Promise.all([working, transaction.done])
+  }
   return {
     kept: true,
     all: async () => (await db.getAll('conversations')).sort((a, b) => b.updatedAt - a.updatedAt),
-    put: async (conversation) => void (await db.put('conversations', conversation)),
-    remove: (id) => db.delete('conversations', id),
+    // Committed at once instead of when the page's thread is next free: a page that is closed right after an answer keeps it.
+    put: (conversation) => change((store) => store.put(conversation)),
+    remove: (id) => change((store) => store.delete(id)),
   }
 }

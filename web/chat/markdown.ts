@@ -7,6 +7,25 @@ const escapes: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;'
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => escapes[c])
 const safeLink = /^(?:https?:|mailto:)/i
 
+/** Colours of a code block as lines of [class, text]; null for plain code, undefined while they are awaited. */
+export type Paint = (code: string, language: string) => [string, string][][] | null | undefined
+
+/** Set while blocks are rendered: where colours come from, and whether some are awaited. */
+let paint: Paint = () => null
+let awaited = false
+
+/** A fence that is closed: code that still streams gets its colours when it is whole. */
+const closedFence = /\n[ \t>]*(?:`{3,}|~{3,})\s*$/
+
+function codeHtml(text: string, language: string, raw: string): string {
+  const lines = language && closedFence.test(raw) ? paint(text, language) : null
+  if (lines === undefined) awaited = true
+  if (!lines) return escapeHtml(text)
+  return lines
+    .map((line) => line.map(([name, words]) => (name ? `<span class="${escapeHtml(name)}">${escapeHtml(words)}</span>` : escapeHtml(words))).join(''))
+    .join('\n')
+}
+
 const marked = new Marked({
   gfm: true,
   renderer: {
@@ -20,9 +39,9 @@ const marked = new Marked({
       const inner = this.parser.parseInline(tokens)
       return safeLink.test(href) ? `<a href="${escapeHtml(href)}">${inner}</a>` : inner
     },
-    code({ text, lang }: Tokens.Code) {
+    code({ text, lang, raw }: Tokens.Code) {
       const language = escapeHtml((lang ?? '').split(/\s/)[0].slice(0, 24))
-      return `<div class="code"><div class="code-head"><span>${language || 'text'}</span><button type="button" class="code-copy" data-copy="">Copy</button></div><pre tabindex="0"><code>${escapeHtml(text)}</code></pre></div>`
+      return `<div class="code"><div class="code-head"><span>${language || 'text'}</span><button type="button" class="code-copy" data-copy="">Copy</button></div><pre tabindex="0"><code>${codeHtml(text, (lang ?? '').split(/\s/)[0], raw)}</code></pre></div>`
     },
     // Headings sit below the page's own.
     heading({ tokens, depth }: Tokens.Heading) {
@@ -79,13 +98,16 @@ const rendered = new Map<string, string>()
 const renderedMax = 2000
 
 /** The top-level blocks of a text as safe HTML, in order. */
-export function blocksOf(text: string): string[] {
+export function blocksOf(text: string, colours: Paint = () => null): string[] {
+  paint = colours
   return marked.lexer(text).flatMap((token) => {
     if (token.type === 'space' || token.type === 'def') return []
     const known = rendered.get(token.raw)
     if (known !== undefined) return [known]
+    awaited = false
     const wrapped = token.type === 'table' ? `<div class="table" tabindex="0">${marked.parser([token])}</div>` : marked.parser([token])
     const html = DOMPurify.sanitize(wrapped, allowed)
+    if (awaited) return [html]
     if (rendered.size >= renderedMax) rendered.clear()
     rendered.set(token.raw, html)
     return [html]

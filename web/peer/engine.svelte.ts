@@ -25,7 +25,10 @@ export class Engine {
   tokensPerSecond = $state<number | null>(null)
 
   private channel: Channel<EngineRequest, EngineReply> | null = null
-  private loading: { key: string; done: Promise<void> } | null = null
+  /** `awaited`: a question waits for it. */
+  private loading: { key: string; done: Promise<void>; awaited: boolean } | null = null
+  /** A load that nobody waited for found wrong bytes, which the store then removed: trying again would only say that they are missing. */
+  private unheard: { key: string; error: unknown } | null = null
   private device: DeviceChoice = 'auto'
   private threadsMax = 0
   private readonly makeWorker: () => Worker
@@ -86,20 +89,29 @@ export class Engine {
    */
   async load(modelId: string, device: DeviceChoice, threadsMax: number, signal?: AbortSignal): Promise<void> {
     const key = `${modelId} ${device} ${threadsMax}`
+    const { unheard } = this
+    if (unheard?.key === key) {
+      // `signal` comes from a question: the person hears it now, and a next question tries again.
+      if (signal) this.unheard = null
+      throw unheard.error
+    }
     if (this.loading?.key !== key) {
+      this.unheard = null
       // A new worker, so that nothing of what was loaded, or is loading, stays in memory.
       if (this.loading) this.cancel()
       this.device = device
       this.threadsMax = threadsMax
       this.incident = ''
-      this.loading = { key, done: this.start(modelId) }
-      const { done } = this.loading
-      done.catch(() => {
-        if (this.loading?.done === done) this.loading = null
+      const loading = { key, done: this.start(modelId), awaited: false }
+      this.loading = loading
+      loading.done.catch((error) => {
+        if (!loading.awaited && error instanceof WorkerError && error.kind === 'hash') this.unheard = { key, error }
+        if (this.loading === loading) this.loading = null
       })
     }
     const { done } = this.loading
     if (!signal) return done
+    this.loading.awaited = true
     signal.throwIfAborted()
     const aborted = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(abortReason()), { once: true }))
     await Promise.race([done, aborted])
@@ -188,7 +200,7 @@ export class Engine {
         if (signal.aborted || ++losses >= lossesMax) throw error
         // The first loss tries the same device again in a new worker; a hang (which chose WASM already) or a second loss goes to WASM.
         if (losses > 1) this.device = 'wasm'
-        this.loading = { key, done: this.start(modelId) }
+        this.loading = { key, done: this.start(modelId), awaited: true }
         await this.loading.done
         this.incident = `${(error as Error).message} The answer went on ${this.device === 'wasm' ? 'on WASM' : 'in a new worker'}.`
         if (resume) resume = { prompt: resume.prompt, tokens: tokens.slice() }

@@ -1,5 +1,6 @@
 // The models a person can choose from: what the relay offers and what this device holds, with downloads. Rune state; all storage work happens in the store worker.
-import { type StoredModel, type StoreReply, type StoreRequest, WorkerError } from '../workers/messages.ts'
+// Tabs of one browser share the store: a download that another tab runs is shown here with its progress, can be paused here, and ends in a model that is ready in both.
+import { downloadLock, type StoredModel, type StoreReply, type StoreRequest, WorkerError } from '../workers/messages.ts'
 import { Channel, type Without } from './channel.ts'
 import { type Offer, parseOffers } from './offers.ts'
 
@@ -24,6 +25,14 @@ export interface ModelEntry {
   rate: number
 }
 
+const underWay = (old: ModelEntry | undefined): Partial<ModelEntry> => ({ state: 'downloading', received: old?.received ?? 0, rate: old?.rate ?? 0 })
+
+/** What tabs tell each other: bytes of a download that runs, or that something in the store changed. */
+type TabMessage = { kind: 'progress'; id: string; received: number; rate: number } | { kind: 'changed' }
+
+/** A tab that was closed in the middle of a download says nothing: whether it still holds the download's lock is looked up this often. */
+const elsewhereMs = 1000
+
 export class Library {
   models = $state<ModelEntry[]>([])
   /** The first list is in: before, an empty list means nothing. */
@@ -36,10 +45,58 @@ export class Library {
   private readonly channel: Channel<StoreRequest, StoreReply>
   private readonly tabs = new BroadcastChannel('meadow-library')
   private offers: Offer[] = []
+  /** Models that this tab downloads, and those that other tabs do. */
+  private readonly here = new Set<string>()
+  private elsewhere = new Set<string>()
+  private watching = false
 
   constructor(worker: Worker) {
     this.channel = new Channel(worker)
-    this.tabs.onmessage = () => void this.refreshStored()
+    this.tabs.onmessage = ({ data }: MessageEvent<TabMessage>) => {
+      if (data.kind === 'progress') this.progressElsewhere(data)
+      else void this.refreshTabs()
+    }
+  }
+
+  private tell(message: TabMessage): void {
+    this.tabs.postMessage(message)
+  }
+
+  private downloads(id: string): boolean {
+    return this.here.has(id) || this.elsewhere.has(id)
+  }
+
+  private progressElsewhere({ id, received, rate }: Extract<TabMessage, { kind: 'progress' }>): void {
+    if (this.here.has(id)) return
+    this.elsewhere.add(id)
+    if (this.model(id)?.state !== 'ready') this.patch(id, { state: 'downloading', problem: '', received, rate })
+    void this.watchElsewhere()
+  }
+
+  /** Which models other tabs download, by the lock that each download holds (workers/store.worker.ts); none where the browser has no locks. */
+  private async lookElsewhere(): Promise<void> {
+    const { held = [] } = (await navigator.locks?.query()) ?? {}
+    const found = held.flatMap(({ name, mode }) => (mode === 'shared' && name?.startsWith(downloadLock('')) ? [name.slice(downloadLock('').length)] : []))
+    this.elsewhere = new Set(found.filter((id) => !this.here.has(id)))
+  }
+
+  private async refreshTabs(): Promise<void> {
+    await this.lookElsewhere()
+    await this.refreshStored()
+    void this.watchElsewhere()
+  }
+
+  /** Until no other tab downloads any more, however it ended. */
+  private async watchElsewhere(): Promise<void> {
+    if (this.watching || !navigator.locks) return
+    this.watching = true
+    while (this.elsewhere.size > 0) {
+      await new Promise((resolve) => setTimeout(resolve, elsewhereMs))
+      const before = this.elsewhere.size
+      await this.lookElsewhere()
+      if (this.elsewhere.size < before) await this.refreshStored()
+    }
+    this.watching = false
   }
 
   model(id: string | null): ModelEntry | null {
@@ -52,7 +109,7 @@ export class Library {
 
   /** Lists what is stored, then what the relay offers. The first answers without a network. */
   async open(): Promise<void> {
-    await this.refreshStored()
+    await this.refreshTabs()
     await this.refreshOffers()
     this.known = true
   }
@@ -94,6 +151,7 @@ export class Library {
     const next = new Map<string, ModelEntry>()
     for (const offer of this.offers)
       next.set(offer.id, { ...offer, received: 0, state: 'offered', offered: true, problem: before.get(offer.id)?.problem ?? '', rate: 0 })
+    for (const [id, model] of next) if (this.downloads(id)) next.set(id, { ...model, ...underWay(before.get(id)) })
     const here: StoredModel[] =
       stored ??
       [...before.values()]
@@ -102,7 +160,7 @@ export class Library {
     if (stored?.[0]) this.storage = stored[0].storage
     for (const { id, title, architecture, licence, bytes, received, complete } of here) {
       const old = before.get(id)
-      const state = complete ? 'ready' : old?.state === 'downloading' ? 'downloading' : 'paused'
+      const state = complete ? 'ready' : this.downloads(id) ? 'downloading' : 'paused'
       next.set(id, {
         id,
         title: next.get(id)?.title ?? title,
@@ -110,14 +168,13 @@ export class Library {
         architecture,
         licence,
         bytes,
-        received: state === 'downloading' ? Math.max(received, old!.received) : received,
+        received: state === 'downloading' ? Math.max(received, old?.received ?? 0) : received,
         state,
         offered: next.has(id),
         problem: complete ? '' : (old?.problem ?? ''),
         rate: old?.rate ?? 0,
       })
     }
-    for (const old of before.values()) if (old.state === 'downloading' && next.get(old.id)?.state === 'offered') next.set(old.id, old)
     this.models = [...next.values()].sort((a, b) => a.title.localeCompare(b.title))
   }
 
@@ -135,7 +192,9 @@ export class Library {
 
   /** Downloads what is missing. Call it from a click: browsers ask the person whether the data may stay only then. Resolves when it is ready, paused, or failed (`problem` says why). */
   async download(id: string): Promise<void> {
-    if (this.model(id)?.state === 'downloading') return
+    if (this.here.has(id)) return
+    this.here.add(id)
+    this.elsewhere.delete(id)
     this.patch(id, { state: 'downloading', problem: '', rate: 0 })
     void navigator.storage?.persist?.().then(() => this.refreshQuota())
     let at = performance.now()
@@ -149,14 +208,16 @@ export class Library {
         this.patch(id, { received: reply.received, rate: rate === 0 ? current : rate * 0.8 + current * 0.2 })
         at = now
         bytes = reply.received
+        this.tell({ kind: 'progress', id, received: bytes, rate: this.model(id)?.rate ?? 0 })
       })
       this.patch(id, { state: 'ready', problem: '' })
     } catch (error) {
       const stopped = error instanceof WorkerError && error.name === 'AbortError'
       this.patch(id, { state: (this.model(id)?.received ?? 0) > 0 ? 'paused' : 'offered', problem: stopped ? '' : (error as Error).message })
     }
-    await this.refreshStored()
-    this.tabs.postMessage(null)
+    this.here.delete(id)
+    await this.refreshTabs()
+    this.tell({ kind: 'changed' })
   }
 
   async pause(id: string): Promise<void> {
@@ -168,6 +229,6 @@ export class Library {
     await this.call({ kind: 'remove', modelId: id })
     await this.refreshStored()
     await this.refreshOffers()
-    this.tabs.postMessage(null)
+    this.tell({ kind: 'changed' })
   }
 }

@@ -6,6 +6,7 @@ import { Session, type Stop } from '../../protocol/engine/generate.ts'
 import { hex } from '../../protocol/hash.ts'
 import { type LoadedModel, loadModel } from './load.ts'
 import { type AnswerStats, type Ask, type EngineReply, type EngineRequest, wireError } from './messages.ts'
+import { promptOf } from './prompt.ts'
 
 const scope = self as unknown as DedicatedWorkerGlobalScope
 const reply = (message: EngineReply): void => scope.postMessage(message)
@@ -37,7 +38,8 @@ async function answer(id: number, ask: Ask, signal: AbortSignal): Promise<void> 
   if (!model || !session) throw new EngineError('no model is loaded')
   const { engine, tokenizer, modelId, batchRows } = model
   const asked = performance.now()
-  const prompt = ask.resume?.prompt ?? promptOf(ask)
+  encodeSampler(ask.sampler)
+  const prompt = ask.resume?.prompt ?? promptOf(tokenizer, ask.turns, engine.manifest.core.context, model.name)
   const made = ask.resume?.tokens.slice() ?? []
   reply({ id, kind: 'prompt', tokens: prompt })
   const decoder = tokenizer.decoder()
@@ -93,20 +95,6 @@ async function answer(id: number, ask: Ask, signal: AbortSignal): Promise<void> 
     outputHash: hex(outputHash(input, made, stop!)),
   }
   reply({ id, kind: 'answered', text, stats })
-}
-
-/** Throws EngineError with a sentence for people when the conversation does not fit the context. */
-function promptOf(ask: Ask): number[] {
-  const { tokenizer, engine, name } = model!
-  encodeSampler(ask.sampler)
-  const prompt = tokenizer.hasTemplate ? tokenizer.encodeChat(ask.turns) : tokenizer.encodePrompt(ask.turns.map((turn) => turn.content).join('\n\n'))
-  const { context } = engine.manifest.core
-  if (prompt.length >= context) {
-    throw new EngineError(
-      `This conversation has ${prompt.length.toLocaleString('en')} tokens, but ${name} can read at most ${context.toLocaleString('en')}. Start a new chat, or shorten the message.`,
-    )
-  }
-  return prompt
 }
 
 async function handle(request: EngineRequest, signal: AbortSignal): Promise<void> {

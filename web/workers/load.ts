@@ -1,5 +1,5 @@
 // From a model id to an engine that may answer: open the store, choose the device, test it, load the shards. What can overlap does.
-import { EngineError, type SegmentEngine } from '../../protocol/engine/engine.ts'
+import { EngineError, type EngineOptions, type SegmentEngine } from '../../protocol/engine/engine.ts'
 import { shardsOf } from '../../protocol/engine/segment.ts'
 import { selfTest } from '../../protocol/engine/selftest.ts'
 import type { ModelSource } from '../../protocol/model/manifest.ts'
@@ -48,6 +48,35 @@ async function mustPass(device: Device, source: ModelSource): Promise<number> {
   return performance.now() - from
 }
 
+export interface Tested {
+  engine: SegmentEngine
+  device: Device
+  /** Why this device: a sentence. */
+  reason: string
+  selfTestMs: number
+}
+
+/** Opens an engine on the chosen device once the device has passed its test; one that fails it or has no room gives way to WASM. Throws EngineError. */
+export async function openTested(choice: { device: Device; reason: string }, wasm: Device, source: ModelSource, options: EngineOptions): Promise<Tested> {
+  const { device, reason } = choice
+  const openOn = async (device: Device): Promise<{ engine: SegmentEngine; selfTestMs: number }> => {
+    const testing = mustPass(device, source)
+    if (!device.parallel) await testing
+    const opening = device.open(source, options)
+    const [tested, opened] = await Promise.allSettled([testing, opening])
+    if (tested.status === 'fulfilled' && opened.status === 'fulfilled') return { engine: opened.value, selfTestMs: tested.value }
+    if (opened.status === 'fulfilled') await opened.value.close()
+    throw tested.status === 'rejected' ? tested.reason : (opened as PromiseRejectedResult).reason
+  }
+  try {
+    return { ...(await openOn(device)), device, reason }
+  } catch (error) {
+    if (device === wasm || !(error instanceof EngineError) || error.kind === 'cancelled') throw error
+    device.close()
+    return { ...(await openOn(wasm)), device: wasm, reason: `WASM: ${error.message}` }
+  }
+}
+
 /** Loads a stored model on the device that `request` asks for; a device that fails its test or has no room gives way to WASM, and the report says so. */
 export async function loadModel(
   request: Extract<EngineRequest, { kind: 'load' }>,
@@ -68,29 +97,10 @@ export async function loadModel(
   const choice = await chooseDevice(request.device, wasm, openGpu, source, modelId, request.measured)
   signal.throwIfAborted()
 
-  const openOn = async (device: Device): Promise<{ engine: SegmentEngine; selfTestMs: number }> => {
-    const testing = mustPass(device, source)
-    if (!device.parallel) await testing
-    const opening = device.open(source, { signal, onProgress: (loaded, of) => onProgress({ loaded, total: of, doing: 'Loading' }) })
-    const [tested, opened] = await Promise.allSettled([testing, opening])
-    if (tested.status === 'fulfilled' && opened.status === 'fulfilled') return { engine: opened.value, selfTestMs: tested.value }
-    if (opened.status === 'fulfilled') await opened.value.close()
-    throw tested.status === 'rejected' ? tested.reason : (opened as PromiseRejectedResult).reason
-  }
   const tokenizing = tokenizerOf(source)
   tokenizing.catch(() => {}) // reported below
-  let { device, reason } = choice
-  let opened: Awaited<ReturnType<typeof openOn>>
-  try {
-    opened = await openOn(device)
-  } catch (error) {
-    if (device === wasm || !(error instanceof EngineError) || error.kind === 'cancelled') throw error
-    device.close()
-    device = wasm
-    reason = `WASM: ${error.message}`
-    opened = await openOn(wasm)
-  }
-  const { engine, selfTestMs } = opened
+  const options = { signal, onProgress: (loaded: number, of: number) => onProgress({ loaded, total: of, doing: 'Loading' }) }
+  const { engine, selfTestMs, device, reason } = await openTested(choice, wasm, source, options)
   const tokenizer = await tokenizing
   const report: DeviceReport = {
     backend: engine.backend,

@@ -1,10 +1,11 @@
 // The storage worker: the catalogue, downloads, deletion. One per tab; tabs agree through locks and a broadcast channel.
 
-import { type StoredModel, type StoreReply, type StoreRequest, wireError } from './messages.ts'
+import { downloadLock, type StoredModel, type StoreReply, type StoreRequest, wireError } from './messages.ts'
 import { openCatalogue } from './store/catalogue.ts'
 import { downloadModel, locked, receivedBytes } from './store/download.ts'
 import { StoreError } from './store/errors.ts'
 import { openFiles } from './store/files.ts'
+import { Lending } from './store/lending.ts'
 
 const scope = self as unknown as DedicatedWorkerGlobalScope
 const reply = (message: StoreReply): void => scope.postMessage(message)
@@ -17,26 +18,37 @@ const opened = (async () => {
 })()
 opened.catch(() => {}) // every request reports it
 
+const lending = opened.then(({ db, files }) => new Lending(db, files))
+lending.catch(() => {})
+
 /** Downloads of this tab, by model. */
 const running = new Map<string, AbortController>()
 const tabs = new BroadcastChannel('meadow-store')
-tabs.onmessage = ({ data }: MessageEvent<{ stop: string }>) => running.get(data.stop)?.abort()
+tabs.onmessage = ({ data }: MessageEvent<{ stop: string; removed?: boolean }>) => stopHere(data.stop, data.removed ?? false)
 
-function stop(modelId: string): void {
+function stopHere(modelId: string, removed: boolean): void {
   running.get(modelId)?.abort()
-  tabs.postMessage({ stop: modelId })
+  if (removed) void lending.then((one) => one.release(modelId))
+}
+
+function stop(modelId: string, removed: boolean): void {
+  stopHere(modelId, removed)
+  tabs.postMessage({ stop: modelId, removed })
 }
 
 async function list(): Promise<StoredModel[]> {
   const { db, files } = await opened
   const models = await db.getAll('models')
-  return Promise.all(
-    models.map(async ({ id, title, architecture, licence, bytes, paused, shardCount }) => {
+  const all = await Promise.all(
+    models.map(async ({ id, title, architecture, licence, bytes, paused, shardCount, lent }) => {
       const shards = await db.getAll('shards', IDBKeyRange.bound([id], [id, []]))
       const complete = shards.filter((shard) => shard.complete).length === shardCount
-      return { id, title, architecture, licence, bytes, received: await receivedBytes(db, id), complete, paused, storage: files.kind }
+      const model = { id, title, architecture, licence, bytes, received: await receivedBytes(db, id), complete, paused, storage: files.kind }
+      // Some layers that are lent are no download that the person paused.
+      return lent && !complete ? null : model
     }),
   )
+  return all.filter((model) => model !== null)
 }
 
 async function setPaused(modelId: string, paused: boolean): Promise<void> {
@@ -54,7 +66,7 @@ async function download(id: number, modelId: string, title: string): Promise<voi
   let told = 0
   try {
     // Shared among downloading tabs, so that only a deletion waits for all of them.
-    await locked(`meadow-model ${modelId}`, 'shared', controller.signal, () =>
+    await locked(downloadLock(modelId), 'shared', controller.signal, () =>
       downloadModel({
         db,
         files,
@@ -76,10 +88,12 @@ async function download(id: number, modelId: string, title: string): Promise<voi
 
 async function remove(modelId: string): Promise<void> {
   const { db, files } = await opened
-  stop(modelId)
-  await locked(`meadow-model ${modelId}`, 'exclusive', undefined, async () => {
+  stop(modelId, true)
+  await (await lending).release(modelId)
+  await locked(downloadLock(modelId), 'exclusive', undefined, async () => {
     await db.delete('models', modelId)
     await db.delete('shards', IDBKeyRange.bound([modelId], [modelId, []]))
+    await db.delete('edges', IDBKeyRange.bound([modelId], [modelId, []]))
     await files.removeModel(modelId)
   })
 }
@@ -91,9 +105,10 @@ scope.onmessage = async ({ data }: MessageEvent<StoreRequest>) => {
     if (data.kind === 'download') await download(id, data.modelId, data.title)
     if (data.kind === 'remove') await remove(data.modelId)
     if (data.kind === 'pause') {
-      stop(data.modelId)
+      stop(data.modelId, false)
       await setPaused(data.modelId, true)
     }
+    await (await lending).handle(data, (message, transfer) => scope.postMessage({ ...message, id }, transfer ?? []))
     reply({ id, kind: 'done' })
   } catch (error) {
     reply({ id, kind: 'failed', error: wireError(error) })

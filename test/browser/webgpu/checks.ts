@@ -1,12 +1,19 @@
 // What any host with WebGPU (Deno, Chromium, Firefox) must show: every step of every architecture equal to the reference, however the kernels are cut and the work is split.
 // Each check is a sentence with a function that returns null, or says what is wrong. Runs the same in a page and in Deno; started by host.ts.
 import { EngineError, type Row, type SegmentEngine, type StepValues, type Want } from '../../../protocol/engine/engine.ts'
+import { chooseTokens } from '../../../protocol/engine/generate.ts'
 import { createReferenceEngine } from '../../../protocol/engine/reference.ts'
+import { sample } from '../../../protocol/engine/sampler.ts'
 import { random, specimenCore, specimenPackage } from '../../../protocol/engine/specimen.ts'
 import { firstDivergence } from '../../../protocol/engine/trace.ts'
 import { createWebGpuEngine, type WebGpuEngine, type WebGpuOptions } from '../../../protocol/engine/webgpu/engine.ts'
-import type { Tuning } from '../../../protocol/engine/webgpu/tuning.ts'
+import { usage } from '../../../protocol/engine/webgpu/memory.ts'
+import { type Compiled, compile } from '../../../protocol/engine/webgpu/pipelines.ts'
+import { Readback } from '../../../protocol/engine/webgpu/readback.ts'
+import { Sampling, samplingVariants } from '../../../protocol/engine/webgpu/sampling.ts'
+import { type Tuning, tuningOf } from '../../../protocol/engine/webgpu/tuning.ts'
 import { type Architecture, architectures, type ModelSource, type TensorFormat } from '../../../protocol/model/manifest.ts'
+import { samplerCases } from '../../tiny/sampler-cases.ts'
 
 export interface Host {
   gpu: GPU
@@ -26,6 +33,8 @@ export interface Outcome {
 const cuts: Record<string, Partial<Tuning>> = {
   'as a graphics card would': {
     form: 'planes',
+    rows: 'quad',
+    pairs: false,
     lanesOne: 8,
     split: 16,
     lanesMany: 16,
@@ -39,6 +48,7 @@ const cuts: Record<string, Partial<Tuning>> = {
   'as a processor would': {
     form: 'wide',
     rows: 'strided',
+    pairs: true,
     lanesOne: 16,
     split: 1,
     lanesMany: 16,
@@ -52,6 +62,7 @@ const cuts: Record<string, Partial<Tuning>> = {
     form: 'planes',
     packed: false,
     rows: 'strided',
+    pairs: false,
     lanesOne: 4,
     split: 3,
     lanesMany: 4,
@@ -61,6 +72,8 @@ const cuts: Record<string, Partial<Tuning>> = {
   },
   'with matrices in small parts, small batches and little scratch': {
     form: 'wide',
+    rows: 'quad',
+    pairs: true,
     partBytesMax: 6000,
     submitWorkMax: 100_000,
     rowsMax: 7,
@@ -93,14 +106,16 @@ const differs = (a: ArrayLike<number>, b: ArrayLike<number>): string | null => {
 export function checksOf(host: Host): [string, () => Promise<string | null>][] {
   let device: GPUDevice | null = null
   const errors: string[] = []
+  const openDevice = async (): Promise<GPUDevice> => {
+    if (device) return device
+    const adapter = await host.gpu.requestAdapter()
+    if (!adapter) throw new Error('no WebGPU adapter')
+    device = await adapter.requestDevice()
+    device.addEventListener('uncapturederror', (event) => errors.push(event.error.message))
+    return device
+  }
   const open = async (source: ModelSource, options: Partial<WebGpuOptions> = {}): Promise<WebGpuEngine> => {
-    if (!device) {
-      const adapter = await host.gpu.requestAdapter()
-      if (!adapter) throw new Error('no WebGPU adapter')
-      device = await adapter.requestDevice()
-      device.addEventListener('uncapturederror', (event) => errors.push(event.error.message))
-    }
-    return createWebGpuEngine(device, source, {
+    return createWebGpuEngine(await openDevice(), source, {
       shaders: host.shaders,
       languageFeatures: host.gpu.wgslLanguageFeatures,
       slowReadback: host.slowReadback,
@@ -182,6 +197,20 @@ export function checksOf(host: Host): [string, () => Promise<string | null>][] {
   ])
   checks.push(['a model cut in two gives the same boundary and logits', () => cutInTwo(open)])
   checks.push(['greedy tokens read back as numbers are the largest logits, the lowest id on ties', () => greedy(open)])
+  for (const [how, threads] of [
+    ['as a graphics card would', 128],
+    ['as a processor would', 8],
+    ['by two threads', 2],
+  ] as const) {
+    checks.push([
+      `tokens drawn equal the reference for every setting and shape of logits, cut ${how}`,
+      async () => (await drawCases(host, await openDevice(), { threads })) ?? (errors.length > 0 ? `WebGPU error: ${errors.splice(0).join('; ')}` : null),
+    ])
+  }
+  checks.push([
+    'tokens that an engine chooses are those the reference draws from its logits, for rows of several sequences with settings of their own',
+    () => against(specimenPackage(specimenCore('llama'), 5), {}, chosen),
+  ])
   checks.push(['wrong calls are refused with a reason and leave the engine as it was', () => refusals(open)])
   checks.push([
     'a destroyed device is an error of kind lost, for the run under way and for the next',
@@ -319,6 +348,65 @@ async function greedy(open: Open): Promise<string | null> {
     const found = await engine.runGreedy(rows, wants)
     await engine.close()
     if (JSON.stringify(expected) !== JSON.stringify(found)) return `${kind}: ${expected} expected, ${found} found`
+  }
+  return null
+}
+
+/** Every case of a small vocabulary, and of one that several workgroups share, several rows at a time. */
+async function drawCases(host: Host, device: GPUDevice, change: Partial<Tuning>): Promise<string | null> {
+  const tuning: Tuning = { ...tuningOf(undefined, host.gpu.wgslLanguageFeatures), ...change }
+  const compiled: Compiled = { pipelines: new Map(), layouts: new Map() }
+  await compile(device, samplingVariants, 64, host.shaders, tuning, compiled)
+  const lost = new Promise<never>(() => {})
+  const readback = new Readback(device, host.slowReadback ? () => new Promise((resolve) => setTimeout(resolve, 0)) : null, lost)
+  try {
+    for (const vocab of [5, 301, 9001]) {
+      const rowsMax = 7
+      const stride = Math.ceil(vocab / 16) * 16
+      const logits = device.createBuffer({ size: rowsMax * stride * 4, usage: usage.storage | usage.copyDst })
+      const sampling = new Sampling({ device, vocab, stride, rowsMax, logits, compiled })
+      const cases = samplerCases(vocab, vocab)
+      try {
+        for (let at = 0; at < cases.length; at += rowsMax) {
+          // The first ones alone, so that passes no row needs are left out.
+          const some = cases.slice(at, at + rowsMax)
+          for (const rows of at === 0 ? some.map((one) => [one]) : [some]) {
+            for (const [i, row] of rows.entries()) device.queue.writeBuffer(logits, i * stride * 4, row.logits as Int32Array<ArrayBuffer>)
+            const draws = rows.map(({ draw }) => draw)
+            const encoder = device.createCommandEncoder()
+            sampling.prepare(encoder, draws)
+            const pass = encoder.beginComputePass()
+            sampling.encode(pass, draws)
+            pass.end()
+            encoder.copyBufferToBuffer(sampling.chosen, 0, readback.target(rowsMax * 4), 0, rows.length * 4)
+            const found = await readback.submit(encoder, rows.length)
+            for (const [i, { name, logits, draw }] of rows.entries()) {
+              const expected = sample(logits, draw.sampler, draw.key, draw.position, draw.recent)
+              if (found[i] !== expected) return `${name}, of ${vocab}: ${expected} expected, ${found[i]} found`
+            }
+          }
+        }
+      } finally {
+        sampling.destroy()
+        logits.destroy()
+      }
+    }
+  } finally {
+    readback.destroy()
+  }
+  return null
+}
+
+async function chosen(reference: SegmentEngine, engine: WebGpuEngine): Promise<string | null> {
+  const draws = samplerCases(301, 9)
+    .slice(0, 21)
+    .map(({ draw }) => draw)
+  for (let at = 0; at < draws.length; at += 3) {
+    const rows = [0, 1, 2].flatMap((sequence) => [0, 1].map((i) => ({ sequence, position: (at / 3) * 2 + i, token: (at * 31 + sequence * 7 + i) % 301 })))
+    const wanted = rows.map((_, i) => (i % 2 ? draws[at + (i >> 1)] : null))
+    const wrong = JSON.stringify(await engine.choose(rows, wanted))
+    const expected = JSON.stringify(await chooseTokens(reference, rows, wanted))
+    if (wrong !== expected) return `draws ${at} to ${at + 2}: ${expected} expected, ${wrong} found`
   }
   return null
 }

@@ -13,6 +13,8 @@ export interface Download {
   /** What to call the model, '' for the name in its manifest. */
   title: string
   signal: AbortSignal
+  /** Indices of the shards that are wanted, all by default. */
+  shards?: readonly number[]
   /** Bytes of the model that are here, after every piece. */
   onProgress: (received: number) => void
 }
@@ -56,10 +58,13 @@ async function get(path: string, headers: Record<string, string>, signal: AbortS
   throw new StoreError(`The relay refused ${path} with status ${response.status}.`, response.status >= 500 ? 'network' : 'relay')
 }
 
-/** The manifest of a model, checked against its id, and kept. */
-export async function fetchManifest(db: Catalogue, modelId: string, title: string, signal: AbortSignal): Promise<Manifest> {
+/** The manifest of a model, checked against its id, and kept. `lent`: it is fetched to be lent, and may make room later. */
+export async function fetchManifest(db: Catalogue, modelId: string, title: string, signal: AbortSignal, lent = false): Promise<Manifest> {
   const known = await db.get('models', modelId)
-  if (known) return checkedManifest(known.manifest, modelId)
+  if (known) {
+    if (known.lent && !lent) await db.put('models', { ...known, title: title || known.title, lent: false })
+    return checkedManifest(known.manifest, modelId)
+  }
   const response = await get(`/models/${modelId}/manifest`, {}, signal)
   const size = Number(response.headers.get('content-length') ?? 0)
   if (size > manifestBytesMax)
@@ -79,6 +84,7 @@ export async function fetchManifest(db: Catalogue, modelId: string, title: strin
     manifest: bytes,
     paused: false,
     addedAt: Date.now(),
+    lent,
   })
   return manifest
 }
@@ -87,6 +93,13 @@ export async function fetchManifest(db: Catalogue, modelId: string, title: strin
 export async function receivedBytes(db: Catalogue, modelId: string): Promise<number> {
   const shards = await db.getAll('shards', IDBKeyRange.bound([modelId], [modelId, []]))
   return shards.reduce((sum, shard) => sum + shard.received, 0)
+}
+
+/** Bytes of these shards that are not stored yet. */
+export async function missingBytes(db: Catalogue, modelId: string, shards: readonly Shard[]): Promise<number> {
+  const records = await db.getAll('shards', IDBKeyRange.bound([modelId], [modelId, []]))
+  const received = new Map(records.map((record) => [record.name, record.received]))
+  return shards.reduce((sum, shard) => sum + shard.bytes - (received.get(shard.name) ?? 0), 0)
 }
 
 /** Throws StoreError `quota`, naming need and room, when the rest of the model cannot fit. */
@@ -162,15 +175,21 @@ export async function downloadModel(download: Download): Promise<Manifest> {
 
 async function downloadShards(download: Download): Promise<Manifest> {
   const { db, files, modelId, title, signal, onProgress } = download
-  const manifest = await fetchManifest(db, modelId, title, signal)
+  const manifest = await fetchManifest(db, modelId, title, signal, download.shards !== undefined)
   const { name } = manifest.core
-  const total = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0)
-  await checkRoom(name, total - (await receivedBytes(db, modelId)))
-  for (const shard of manifest.shards) {
+  const wanted = manifest.shards.filter((_, index) => download.shards?.includes(index) ?? true)
+  await checkRoom(name, await missingBytes(db, modelId, wanted))
+  for (const shard of wanted) {
     await locked(`meadow-shard ${modelId} ${shard.name}`, 'exclusive', signal, async () => {
       const known = await db.get('shards', [modelId, shard.name])
       // Another tab may have finished it while this one waited for the lock.
       if (known?.complete && (await files.open(modelId, shard.name))?.size === shard.bytes) return
+      // Pieces of a torrent that was left: the other way now fetches the shard from its beginning.
+      if (known?.parts) {
+        await files.removePart(modelId, shard.name)
+        await db.put('shards', { modelId, name: shard.name, received: 0, complete: false })
+        known.received = 0
+      }
       const others = (await receivedBytes(db, modelId)) - (known?.received ?? 0)
       try {
         await fetchShard(download, shard, (written) => onProgress(others + written))
@@ -185,7 +204,7 @@ async function downloadShards(download: Download): Promise<Manifest> {
       const hash = hex(await digest(new Uint8Array(await blob.arrayBuffer())))
       const right = hash === hex(shard.sha256)
       if (!right) await files.remove(modelId, shard.name)
-      await db.put('shards', { modelId, name: shard.name, received: right ? shard.bytes : 0, complete: right })
+      await db.put('shards', { modelId, name: shard.name, received: right ? shard.bytes : 0, complete: right, usedAt: Date.now() })
       if (!right) {
         throw new StoreError(
           `Shard ${shard.name} of ${name} was refused: its SHA-256 is ${hash.slice(0, 12)}…, the manifest says ${hex(shard.sha256).slice(0, 12)}…. Nothing of it was kept.`,

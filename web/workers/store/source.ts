@@ -25,9 +25,9 @@ export function checkedManifest(bytes: Uint8Array, modelId: string): Manifest {
 
 /**
  * The source of a model whose shards are all here. `readShard` throws StoreError: `missing` when bytes are gone (the browser may evict them), `hash` when they changed;
- * in both cases the shard is forgotten, so that a download fetches it again.
+ * in both cases the shard is forgotten, so that a download fetches it again. `wanted`: the only shards that will be asked for, by index; others may be absent.
  */
-export async function openSource(db: Catalogue, files: ShardFiles, modelId: string): Promise<ModelSource> {
+export async function openSource(db: Catalogue, files: ShardFiles, modelId: string, wanted?: readonly number[]): Promise<ModelSource> {
   const record = await db.get('models', modelId)
   if (!record) throw new StoreError(`Model ${modelId.slice(0, 12)} is not on this device.`, 'missing')
   const manifest = checkedManifest(record.manifest, modelId)
@@ -55,10 +55,12 @@ export async function openSource(db: Catalogue, files: ShardFiles, modelId: stri
   }
   let last = -1
   const ahead = new Map<number, Promise<Uint8Array>>()
+  const order = wanted?.toSorted((a, b) => a - b) ?? manifest.shards.map((_, index) => index)
   /** Starts reading the shards after `index`, so that disk and hashing go on while an engine takes a shard in. */
   const lookAhead = (index: number): void => {
     let bytes = 0
-    for (let next = index + 1; next < manifest.shards.length && next <= index + shardsAheadMax; next++) {
+    const at = order.indexOf(index) + 1
+    for (const next of order.slice(at, at + shardsAheadMax)) {
       bytes += manifest.shards[next].bytes
       if (bytes > bytesAheadMax) return
       if (ahead.has(next)) continue
@@ -73,7 +75,7 @@ export async function openSource(db: Catalogue, files: ShardFiles, modelId: stri
       const reading = ahead.get(index) ?? read(index)
       ahead.delete(index)
       // Only a reader that goes from one shard to the next will want more.
-      if (index === last + 1) lookAhead(index)
+      if (order.indexOf(index) === order.indexOf(last) + 1) lookAhead(index)
       last = index
       const bytes = await reading
       signal?.throwIfAborted()

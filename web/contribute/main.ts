@@ -1,0 +1,19 @@
+// The contribute page. Before the click it asks the relay what there is to lend, and this device nothing: no worker, no GPU, no connection to any peer.
+import { mount } from 'svelte'
+import '../ui/tokens.css'
+import '../ui/base.css'
+import { Host } from '../peer/host.svelte.ts'
+import { Mesh } from '../peer/mesh.svelte.ts'
+import { holdOf, invitationOf } from '../peer/mesh-config.ts'
+import { registerOffline } from '../ui/offline.ts'
+import App from './App.svelte'
+
+const host = new Host(
+  new Mesh(),
+  () => new Worker(new URL('../workers/store.worker.ts', import.meta.url), { type: 'module', name: 'meadow-store' }),
+  () => new Worker(new URL('../workers/segment.worker.ts', import.meta.url), { type: 'module', name: 'meadow-segment' }),
+)
+host.hold = holdOf(location.hash)
+void host.look()
+mount(App, { target: document.querySelector('#app')!, props: { host, invitation: invitationOf(location.hash) } })
+registerOffline()

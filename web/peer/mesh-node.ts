@@ -1,0 +1,65 @@
+// The page's libp2p node, the network of peers over it, and the machine that drives it. A module of its own, since it brings all of libp2p: it is loaded after the
+// person asked to take part.
+import { createNetwork, type Network } from '../../mesh/network.ts'
+import { createMeshNode } from '../../mesh/node.ts'
+import { libp2pKey } from '../../mesh/peer-key.ts'
+import { serveShards } from '../../mesh/shard-stream.ts'
+import { createShell, type Engines, type Shell } from '../../mesh/shell.ts'
+import { meshTransports } from '../../mesh/transports.ts'
+import { fromHex } from '../../protocol/hash.ts'
+import { publicKeyOf } from '../../protocol/keys.ts'
+import { frameBytesMax } from '../../protocol/limits.ts'
+import type { Notice } from '../../protocol/peer/machine.ts'
+import { Peer } from '../../protocol/peer/peer.ts'
+import { networkOf, type Presence } from '../../protocol/peer/presence.ts'
+import type { Identity } from './identity.ts'
+import type { MeshConfig } from './mesh-config.ts'
+
+/** Browsers cap at 100 connections; the rest is room for torrents. */
+const connectionsMax = 64
+
+export interface PeerInit {
+  config: MeshConfig
+  identity: Identity
+  /** 32 hex digits, or null for the open mesh. */
+  invitation: string | null
+  engines?: Engines
+  /** Bytes of a shard for a peer that asks for them directly; null when they are not here. */
+  readShard?: (modelId: string, shard: string, from: number, length: number) => Promise<Uint8Array | null>
+  onNotice: (notice: Notice) => void
+}
+
+export interface OpenedPeer {
+  network: Network
+  shell: Shell
+  /** What others have said of themselves, as far as it came here. */
+  presences(): Presence[]
+}
+
+/** Starts the node and dials the relays. */
+export async function openPeer({ config, identity, invitation, engines, readShard, onNotice }: PeerInit): Promise<OpenedPeer> {
+  const { secret } = identity
+  const group = invitation === null ? null : fromHex(invitation)
+  const networkName = networkOf(group)
+  const machine = new Peer({ secret, seed: crypto.getRandomValues(new Uint8Array(32)), boot: Math.floor(Date.now() / 1000), invitation: group })
+  const node = await createMeshNode({
+    privateKey: libp2pKey(secret, publicKeyOf(secret)),
+    transports: meshTransports({ iceServers: config.iceServers }),
+    listen: ['/p2p-circuit', '/webrtc'],
+    connectionsMax,
+    gossip: 'leaf',
+  })
+  await node.start()
+  if (readShard) await serveShards(node, ({ modelId, shard, from, length }) => readShard(modelId, shard, from, length))
+  const network = createNetwork({
+    node,
+    network: networkName,
+    relays: config.relays,
+    frameBytesMax,
+    // The machine's own table judges: what it has taken need not be checked again.
+    validate: (bytes) => machine.judge(bytes, performance.now()),
+    // The page's policy lets it open WebSockets to its own relay only; everyone else is reached by WebRTC.
+    dialable: (address) => address.includes('/p2p-circuit') || !/\/wss?(\/|$)/.test(address),
+  })
+  return { network, shell: createShell({ network, machine, engines, onNotice }), presences: () => machine.table.all() }
+}

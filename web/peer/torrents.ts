@@ -1,0 +1,301 @@
+// Shards from other tabs: one torrent per model, only the files of the wanted layers selected, peers first and the relay's web seed last. WebTorrent moves and hashes
+// pieces; where they lie, and whether a shard may be used, is the store worker's business. Loads webtorrent (223 kB) when the first model is wanted.
+import type { ChunkDone, Torrent, Wire } from 'webtorrent/dist/webtorrent.min.js'
+import { Blame } from '../../mesh/blame.ts'
+import { pieceLengthOf } from '../../mesh/torrent.ts'
+import type { Manifest } from '../../protocol/model/manifest.ts'
+import type { LendStore } from './store.ts'
+import { TorrentError } from './torrent-error.ts'
+
+/** Without a byte for this long the relay's web seed is asked too: sooner when no peer is there at all. The jitter keeps tabs that start together from asking it together. */
+const seedAfterMs = { alone: 1200, stalled: 2500 }
+const seedJitterMs = 1200
+/** Progress is looked at so often. */
+const lookMs = 250
+/** What one Meadow peer is called among torrents: the rest is the beginning of its key, so that the page can say who gave what. */
+const peerPrefix = '-MW0100-'
+
+/** Bytes exchanged with one peer, for people. */
+export interface Exchange {
+  /** First 12 hex digits of its key; 'relay' for the relay's seeder and its web seed. */
+  peer: string
+  received: number
+  sent: number
+}
+
+interface Model {
+  torrent: Torrent
+  blame: Blame<string>
+  /** Names of shards that were asked for and are not here yet. */
+  missing: Set<string>
+  /** Names of shards that are this tab's to fetch. */
+  claimed: Set<string>
+  /** Bytes of the wanted shards that were whole. */
+  bytesOf: Map<string, number>
+  seeded: boolean
+}
+
+export interface TorrentsOptions {
+  store: LendStore
+  /** WebSocket address of the relay's tracker. */
+  tracker: string
+  /** Own key. */
+  key: string
+  iceServers: { urls: string | string[]; username?: string; credential?: string }[]
+}
+
+export class Torrents {
+  private readonly options: TorrentsOptions
+  private readonly models = new Map<string, Model>()
+  private readonly exchanged = new Map<string, Exchange>()
+  private readonly banned = new Set<string>()
+  private client: Promise<InstanceType<typeof import('webtorrent/dist/webtorrent.min.js').default>> | null = null
+  private uploadLimit = -1
+
+  constructor(options: TorrentsOptions) {
+    this.options = options
+  }
+
+  /** Bytes per second that may be sent; -1: no limit, 0: none. */
+  async limitUpload(bytesPerSecond: number): Promise<void> {
+    this.uploadLimit = bytesPerSecond
+    if (this.client) (await this.client).throttleUpload(bytesPerSecond)
+  }
+
+  private open() {
+    this.client ??= (async () => {
+      const { default: WebTorrent } = await import('webtorrent/dist/webtorrent.min.js')
+      if (!WebTorrent.WEBRTC_SUPPORT) throw new TorrentError('This browser has no WebRTC.')
+      const peerId = Array.from(peerPrefix + this.options.key.slice(0, 12), (letter) => letter.charCodeAt(0).toString(16).padStart(2, '0')).join('')
+      const { iceServers } = this.options
+      const client = new WebTorrent({ peerId, dht: false, lsd: false, utPex: false, maxConns: 20, tracker: { rtcConfig: { iceServers } } })
+      client.on('error', () => {}) // the torrent that failed says so itself
+      client.throttleUpload(this.uploadLimit)
+      return client
+    })()
+    return this.client
+  }
+
+  /** Everybody that bytes came from or went to. */
+  exchanges(): Exchange[] {
+    for (const { torrent } of this.models.values()) for (const wire of torrent.wires) this.count(wire)
+    return [...this.exchanged.values()].filter(({ received, sent }) => received + sent > 0)
+  }
+
+  private readonly counted = new WeakMap<Wire, { received: number; sent: number }>()
+  private count(wire: Wire): void {
+    const name = nameOf(wire)
+    const total = this.exchanged.get(name) ?? { peer: name, received: 0, sent: 0 }
+    const before = this.counted.get(wire) ?? { received: 0, sent: 0 }
+    total.received += wire.downloaded - before.received
+    total.sent += wire.uploaded - before.sent
+    this.counted.set(wire, { received: wire.downloaded, sent: wire.uploaded })
+    this.exchanged.set(name, total)
+  }
+
+  /**
+   * Gets shards (by index), and passes on what is here until `close`. The store must have reserved them. Resolves when all are whole and checked.
+   * Throws TorrentError when torrents do not work here or the relay's metainfo is wrong; throws the signal's reason, leaving what came.
+   */
+  async fetch(modelId: string, manifest: Manifest, shards: number[], onProgress: (received: number, rate: number) => void, signal: AbortSignal): Promise<void> {
+    const { store } = this.options
+    const wanted = shards.map((index) => manifest.shards[index])
+    const total = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0)
+    const pieceBytes = pieceLengthOf(total)
+    const model: Partial<Model> & Pick<Model, 'missing' | 'claimed' | 'bytesOf'> = this.models.get(modelId) ?? {
+      missing: new Set(),
+      claimed: new Set(),
+      bytesOf: new Map(),
+    }
+    for (const { name, bytes } of wanted) {
+      model.missing.add(name)
+      model.bytesOf.set(name, bytes)
+    }
+    let refuse: (error: unknown) => void = () => {}
+    const refused = new Promise<never>((_, reject) => {
+      refuse = reject
+    })
+    refused.catch(() => {})
+    let decided = 0
+    let allDecided: () => void = () => {}
+    const deciding = new Promise<void>((resolve) => {
+      allDecided = resolve
+    })
+    const whole = store.pieces(modelId, pieceBytes, shards, (name, state, why) => {
+      if (state === 'refused') return refuse(new TorrentError(why))
+      if (state === 'complete') model.missing.delete(name)
+      if (state === 'claimed') {
+        model.claimed.add(name)
+        if (model.torrent) select(model.torrent, name)
+      } else model.claimed.delete(name)
+      if (++decided >= shards.length) allDecided()
+    })
+    whole.catch(refuse)
+    const aborted = new Promise<never>((_, reject) => {
+      if (signal.aborted) reject(signal.reason)
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    })
+    aborted.catch(() => {})
+    // Shards that another tab fetches are decided when it is done: the rest need not wait for them.
+    await Promise.race([deciding, refused, aborted, new Promise((resolve) => setTimeout(resolve, 300))])
+
+    if (!model.torrent) Object.assign(model, await this.add(modelId, manifest, pieceBytes, model))
+    const standing = model as Model
+    this.models.set(modelId, standing)
+    for (const name of standing.claimed) select(standing.torrent, name)
+    const looking = this.watch(modelId, standing, wanted, onProgress)
+    try {
+      await Promise.race([whole, refused, aborted])
+      onProgress(
+        wanted.reduce((sum, shard) => sum + shard.bytes, 0),
+        0,
+      )
+    } finally {
+      clearInterval(looking)
+    }
+  }
+
+  /** Shows progress, and asks the web seed when nothing comes. */
+  private watch(_modelId: string, model: Model, wanted: { name: string; bytes: number }[], onProgress: (received: number, rate: number) => void) {
+    const jitter = Math.random() * seedJitterMs
+    let heardAt = performance.now()
+    let before = -1
+    let rate = 0
+    let rateAt = heardAt
+    return setInterval(() => {
+      const files = new Map(model.torrent.files.map((file) => [file.name, file]))
+      const received = wanted.reduce((sum, { name, bytes }) => sum + (model.missing.has(name) ? (files.get(name)?.downloaded ?? 0) : bytes), 0)
+      const now = performance.now()
+      if (before >= 0 && received !== before) {
+        rate = (Math.max(0, received - before) * 1000) / (now - rateAt)
+        heardAt = now
+      }
+      before = received
+      rateAt = now
+      onProgress(received, rate)
+      if (model.claimed.size === 0) heardAt = now
+      const patience = (model.torrent.wires.length > 0 ? seedAfterMs.stalled : seedAfterMs.alone) + jitter
+      if (!model.seeded && now - heardAt > patience) {
+        model.seeded = true
+        model.torrent.addWebSeed(`${location.origin}/models/`)
+      }
+    }, lookMs)
+  }
+
+  private async add(
+    modelId: string,
+    manifest: Manifest,
+    pieceBytes: number,
+    { claimed }: Pick<Model, 'claimed'>,
+  ): Promise<Pick<Model, 'torrent' | 'blame' | 'seeded'>> {
+    const { store, tracker } = this.options
+    const [client, bitfield, metainfo] = await Promise.all([this.open(), store.bitfield(modelId), fetchMetainfo(modelId)])
+    const torrent = client.add(metainfo, {
+      announce: tracker ? [tracker] : [],
+      deselect: true,
+      bitfield,
+      store: chunkStore(store, modelId),
+      // The store worker is the disk; a handful of pieces in memory answers several tabs that ask for the same one.
+      storeCacheSlots: 8,
+      strategy: 'rarest',
+      uploads: 8,
+    })
+    const blame = new Blame<string>()
+    const ban = (names: string[]): void => {
+      for (const name of names) {
+        this.banned.add(name)
+        for (const wire of [...torrent.wires]) if (wire.peerId === name) wire.destroy()
+      }
+    }
+    torrent.on('wire', (wire: Wire) => {
+      if (this.banned.has(wire.peerId)) return wire.destroy()
+      wire.on('piece', (index: number, offset: number, bytes: Uint8Array) => blame.block(index, offset, bytes, wire.peerId))
+      wire.on('close', () => this.count(wire))
+    })
+    torrent.on('verified', (index: number) => ban(blame.passed(index)))
+    torrent.on('warning', (warning: Error) => {
+      const failed = /^Piece (\d+) failed verification$/.exec(warning.message)
+      if (failed) ban(blame.failed(Number(failed[1])))
+    })
+    await new Promise<void>((resolve, reject) => {
+      torrent.on('error', (error: Error) => {
+        this.models.delete(modelId)
+        reject(new TorrentError(`The torrent of this model stopped (${error.message}).`))
+      })
+      torrent.once('ready', resolve)
+    })
+    const fits =
+      torrent.name === modelId &&
+      torrent.pieceLength === pieceBytes &&
+      torrent.files.length === manifest.shards.length &&
+      manifest.shards.every(({ name, bytes }, i) => torrent.files[i].name === name && torrent.files[i].length === bytes)
+    if (!fits) {
+      torrent.destroy()
+      throw new TorrentError('The relay’s torrent of this model does not fit its manifest.')
+    }
+    for (const name of claimed) select(torrent, name)
+    return { torrent, blame, seeded: false }
+  }
+
+  /** No longer fetches or passes on this model. */
+  async close(modelId: string): Promise<void> {
+    const model = this.models.get(modelId)
+    if (!model) return
+    this.models.delete(modelId)
+    for (const wire of model.torrent.wires) this.count(wire)
+    if (!model.torrent.destroyed) await new Promise<void>((resolve) => model.torrent.destroy({}, () => resolve()))
+  }
+
+  async closeAll(): Promise<void> {
+    for (const id of [...this.models.keys()]) await this.close(id)
+    const client = await this.client?.catch(() => null)
+    this.client = null
+    if (client) await new Promise<void>((resolve) => client.destroy(() => resolve()))
+  }
+}
+
+function select(torrent: Torrent, name: string): void {
+  torrent.files.find((file) => file.name === name)?.select()
+}
+
+/** Peer ids come as hex of 20 bytes. */
+function nameOf(wire: Wire): string {
+  if (wire.type === 'webSeed') return 'relay'
+  const text = String.fromCharCode(...(wire.peerId?.match(/../g) ?? []).map((pair) => Number.parseInt(pair, 16)))
+  return text.startsWith(peerPrefix) && /^[0-9a-f]{12}$/.test(text.slice(8)) ? text.slice(8) : 'relay'
+}
+
+async function fetchMetainfo(modelId: string): Promise<Uint8Array> {
+  let response: Response
+  try {
+    response = await fetch(`/models/${modelId}/torrent`)
+  } catch {
+    throw new TorrentError('The relay cannot be reached.')
+  }
+  if (!response.ok) throw new TorrentError(`The relay has no torrent of this model (status ${response.status}).`)
+  return new Uint8Array(await response.arrayBuffer())
+}
+
+/** WebTorrent's disk (abstract-chunk-store): our store, through its worker. */
+function chunkStore(store: LendStore, modelId: string) {
+  return class {
+    readonly chunkLength: number
+    constructor(chunkLength: number) {
+      this.chunkLength = chunkLength
+    }
+    put(index: number, bytes: Uint8Array, done: ChunkDone): void {
+      store.put(modelId, index, bytes as Uint8Array<ArrayBuffer>).then(() => done(null), done)
+    }
+    get(index: number, options: { offset?: number; length?: number } | null | ChunkDone<Uint8Array>, done?: ChunkDone<Uint8Array>): void {
+      const answer = (typeof options === 'function' ? options : done)!
+      const { offset = 0, length = -1 } = typeof options === 'function' || !options ? {} : options
+      store.get(modelId, index, offset, length).then((bytes) => answer(null, bytes), answer)
+    }
+    close(done: ChunkDone): void {
+      done(null)
+    }
+    destroy(done: ChunkDone): void {
+      done(null)
+    }
+  }
+}
