@@ -89,7 +89,14 @@ export default defineConfig({
     },
   },
   worker: { format: 'es' },
-  // Models and /health come from a relay that runs beside the development server (`npm start`).
-  server: { headers: isolation, fs: { allow: [at('.')] }, proxy: { '/models': 'http://localhost:8787', '/health': 'http://localhost:8787' } },
+  // Models and the mesh come from a relay that runs beside the development server (`npm start`).
+  server: {
+    headers: isolation,
+    fs: { allow: [at('.')] },
+    proxy: {
+      ...Object.fromEntries(['/models', '/health', '/mesh.json', '^/swarm$', '/swarm/events', '/v1'].map((path) => [path, 'http://localhost:8787'])),
+      ...Object.fromEntries(['^/mesh$', '^/tracker$'].map((path) => [path, { target: 'ws://localhost:8787', ws: true }])),
+    },
+  },
   preview: { headers: isolation },
 })

@@ -94,7 +94,7 @@ test('three hosts with a layer each answer without a download, and the text is t
   expect(complaints).toEqual([])
 })
 
-test('the receipt is kept, downloaded, and checked on this device: equal as it is, and the liar is named when it is altered', async () => {
+test('the receipt is kept, downloaded, and checked on this device: equal as it is; an altered one differs where it was altered, and no honest host is blamed', async () => {
   const hosts = await thirds()
   const { page } = await open({}, { where: 'swarm' })
   await ask(page, 'Is it true?')

@@ -95,7 +95,7 @@ test.for<[string[], RegExp]>([
   [['eval'], /--text/],
   [['model', 'show'], /MODEL/],
   [['ask', 'x', '--receipt', 'x.json'], /--receipt belongs to --swarm\./],
-  [['ask', 'x', '--swarm', '--relay', 'nowhere'], /nowhere is no address of a relay/],
+  [['ask', 'x', '--swarm', '--relay', 'nowhere'], /Nowhere is no address of a relay, such as/],
   [['host', '--layers', '9-3'], /--layers is 9-3, must be auto or two numbers such as 0-9\./],
   [['host', '--layers', '0-3', '--model', 'a,b'], /--layers names layers of one model/],
   [['identity', 'import', 'three', 'words', 'only'], /"words" is one argument too many/],

@@ -67,7 +67,7 @@ const waitForLine = (child: ChildProcess, pattern: RegExp): Promise<RegExpExecAr
   })
 
 /** Starts a relay; `peers` is the limit it is given. */
-export async function startFleet(model: BenchModel, { seed = false, peers = 600 } = {}): Promise<Fleet> {
+export async function startFleet(model: BenchModel, { peers = 600 } = {}): Promise<Fleet> {
   const home = mkdtempSync(join(tmpdir(), 'meadow-bench-'))
   const pages = join(home, 'pages')
   mkdirSync(pages)
@@ -110,7 +110,6 @@ export async function startFleet(model: BenchModel, { seed = false, peers = 600 
   const [, url] = await waitForLine(relayProcess, /"address":"([^"]+)"/)
   const { relays } = (await (await fetch(`${url}mesh.json`)).json()) as { relays: string[] }
   const relay = relays[0]!
-  void seed
   return {
     home,
     url: url!,
