@@ -43,7 +43,9 @@ test('every answer, errors included, isolates the page and lets it load nothing 
     const { headers } = await get(path)
     expect(headers.get('cross-origin-opener-policy')).toBe('same-origin')
     expect(headers.get('cross-origin-embedder-policy')).toBe('require-corp')
-    expect(headers.get('cross-origin-resource-policy')).toBe('same-origin')
+    // The files of models are public: other relays' tabs use them as a web seed.
+    expect(headers.get('cross-origin-resource-policy'), path).toBe(path.startsWith('/models/') ? 'cross-origin' : 'same-origin')
+    expect(headers.get('access-control-allow-origin'), path).toBe(path.startsWith('/models/') ? '*' : null)
     expect(headers.get('x-content-type-options')).toBe('nosniff')
     const policy = headers.get('content-security-policy')!
     expect(policy).toContain("default-src 'none'")
