@@ -65,7 +65,8 @@ export interface Alteration {
   what?: keyof LayerValues | null
 }
 
-const engineOf = (model: RealModel, from: number, to: number) => createNodeWasmEngine(model.source, { segment: { from, to }, threads: 2 })
+/** One thread: most of a trace's time goes into reading steps out, and threads of one layer only wait for one another. */
+const engineOf = (model: RealModel, from: number, to: number) => createNodeWasmEngine(model.source, { segment: { from, to }, threads: 1 })
 
 /** Tokens of an engine that alters one value on its way; null: of an honest one. */
 export async function answerOf(model: RealModel, count: number, sampler: Sampler, seed: number, alteration: Alteration | null): Promise<number[]> {

@@ -1,5 +1,6 @@
 // What disputes cost. Prints one JSON object whose `bars` are the figures of the issue:   node test/bench/dispute.ts [--real] [--json]
 // Without --real: evidence and judge time of every op of every architecture and format at the largest shape, and memory of a judge that holds no model.
+// --only alterations --alterations N: nothing but single alterations of the default model.
 // With --real: also a dispute over a 256-token answer of the default model, single alterations of it (--alterations N), and what checkability costs an honest host.
 import { spawnSync } from 'node:child_process'
 import { createHash, hash } from 'node:crypto'
@@ -29,6 +30,7 @@ const { values: options } = parseArgs({
     real: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     alterations: { type: 'string', default: '0' },
+    only: { type: 'string' },
     tokens: { type: 'string', default: '256' },
   },
 })
@@ -167,6 +169,10 @@ async function honestCost(model: RealModel): Promise<Record<string, number>> {
   return { inferenceMs: Math.round(inference), commitMs: Math.round(commit * 100) / 100, percent: Math.round((commit / inference) * 100_000) / 1000 }
 }
 
+if (options.only === 'alterations') {
+  console.log(JSON.stringify(await realAlterations(await realModel(), Number(options.alterations)), null, 2))
+  process.exit()
+}
 const judged = judgeTiles()
 const result: Record<string, unknown> = {
   bars: {
