@@ -40,10 +40,14 @@ async function fetchWheel(wheel: Wheel, client: readonly string[] | undefined, f
   const { signal } = options
   const reasons: string[] = []
   try {
-    const { url, sha256, file } = await findWheel(wheel, await indexUrl(client, signal), signal)
-    const path = join(folder, file)
-    await download(url, path, { ...options, bytes: null, sha256 })
-    return path
+    const index = await indexUrl(client, signal)
+    if (index) {
+      const { url, sha256, file } = await findWheel(wheel, index, signal)
+      const path = join(folder, file)
+      await download(url, path, { ...options, bytes: null, sha256 })
+      return path
+    }
+    reasons.push('pip has no configured package index')
   } catch (error) {
     if (isCancelled(error, signal)) throw error
     reasons.push(messageOf(error))
@@ -82,8 +86,8 @@ async function findClient(signal?: AbortSignal): Promise<readonly string[] | und
   return undefined
 }
 
-/** The package index: what pip is configured with (its environment variable included), else PyPI. */
-async function indexUrl(client: readonly string[] | undefined, signal?: AbortSignal): Promise<string> {
+/** The package index that pip is configured with (its environment variable included); null when there is none: pip then knows its own default, and downloads itself. */
+async function indexUrl(client: readonly string[] | undefined, signal?: AbortSignal): Promise<string | null> {
   if (process.env.PIP_INDEX_URL) return process.env.PIP_INDEX_URL
   if (client) {
     const [program, ...args] = client
@@ -95,7 +99,7 @@ async function indexUrl(client: readonly string[] | undefined, signal?: AbortSig
       if (signal?.aborted) throw error
     }
   }
-  return 'https://pypi.org/simple'
+  return null
 }
 
 /** Looks a wheel up in a simple repository index (PEP 503; links carry #sha256=). */
