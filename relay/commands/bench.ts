@@ -41,6 +41,7 @@ export const bench = defineCommand({
     engine: benchOf('engine', 'Speed and exactness of the engine, side by side with others on this machine'),
     ledger: benchOf('ledger', 'Transfers, settlements, time to acknowledgement, proofs, bytes, replay'),
     'ledger-kill': benchOf('ledger-kill', 'SIGKILL under load: nothing acknowledged is lost'),
+    dispute: benchOf('dispute', 'Evidence, judge and whole games; --real plays one over the default model'),
     swarm: benchOf('swarm', 'What the mesh promises: ring, distance, kills, crowds, corrupt seeders, altered bits'),
   },
 })
