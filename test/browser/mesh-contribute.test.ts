@@ -184,6 +184,7 @@ test('an identity goes to another browser by its 24 words; words that are wrong 
   const key = await first.page.locator('code').textContent()
   await first.page.getByRole('button', { name: 'Recovery phrase' }).click()
   await first.page.getByRole('button', { name: 'Show the words' }).click()
+  await first.page.locator('dialog ol li').nth(23).waitFor()
   const words = await first.page.locator('dialog ol li').allTextContents()
   expect(words.length).toBe(24)
   await first.close()
