@@ -1,7 +1,6 @@
 // Networks of peers. 'main' is open to all; a private group is named by the hash of its invitation secret, so that a relay which carries its gossip learns the
 // name but cannot invite. That a peer knows the secret itself is shown at hello (protocol/peer).
 import { fromHex } from '../protocol/hash.ts'
-import { networkOf } from '../protocol/peer/presence.ts'
 
 /** 16 random bytes, as 32 hex digits: enough that nobody guesses one, short enough for a link. */
 const secretPattern = /^[0-9a-f]{32}$/
@@ -16,9 +15,6 @@ export function invitationOf(text: string | null | undefined): Uint8Array | null
   if (!secretPattern.test(text)) throw new InvitationError('an invitation is 32 hexadecimal digits')
   return fromHex(text)
 }
-
-/** The network an invitation leads to: 'main' without one. Throws InvitationError. */
-export const networkOfInvitation = (text: string | null | undefined): string => networkOf(invitationOf(text))
 
 /** Gossip topic of a network's presence. */
 export const presenceTopic = (network: string): string => `meadow/1/${network}/presence`

@@ -1,5 +1,6 @@
 // A model as a torrent: one file per shard in manifest order, named after the model id. Made by rule alone (no date, no creator, no tracker, no random), so
 // every relay and every tab makes the same bytes and meets in the same swarm. Its SHA-1 pieces prove nothing: shards are checked against the manifest's SHA-256.
+import { join } from '../protocol/hash.ts'
 import type { Manifest } from '../protocol/model/manifest.ts'
 
 /** Reads bytes [from, to) of the shard with this index. */
@@ -71,7 +72,8 @@ export async function makeMetainfo(
     ['piece length', integer(pieceLength)],
     ['pieces', [String(count * 20), ':', pieces]],
   ])
-  return join(dictionary([['info', info]]))
+  const utf8 = new TextEncoder()
+  return join(dictionary([['info', info]]).map((part) => (typeof part === 'string' ? utf8.encode(part) : part)))
 }
 
 /** The `info` dictionary inside a metainfo that makeMetainfo made; its SHA-1 is the info hash. */
@@ -86,14 +88,3 @@ const integer = (value: number): Parts => [`i${value}e`]
 const text = (value: string): Parts => [`${value.length}:${value}`]
 const list = (items: Parts[]): Parts => ['l', ...items.flat(), 'e']
 const dictionary = (entries: [string, Parts][]): Parts => ['d', ...entries.flatMap(([key, value]) => [...text(key), ...value]), 'e']
-
-function join(parts: Parts): Uint8Array {
-  const encoded = parts.map((part) => (typeof part === 'string' ? new TextEncoder().encode(part) : part))
-  const bytes = new Uint8Array(encoded.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of encoded) {
-    bytes.set(part, at)
-    at += part.length
-  }
-  return bytes
-}

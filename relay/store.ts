@@ -1,5 +1,6 @@
 // Models on disk: $MEADOW_HOME (default ~/.meadow)/models/<modelId>/ holds `manifest`, one file per shard and `origin.json`. A model is there whole or not at
 // all: it is written into a folder whose name starts with a dot and renamed when complete. Refuses bytes whose SHA-256 is not the manifest's.
+
 import { createHash, hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
@@ -9,6 +10,7 @@ import { setSha256 } from '../protocol/hash.ts'
 import { decodeManifest, encodeManifest, modelIdOf } from '../protocol/model/identity.ts'
 import type { PackageSink } from '../protocol/model/import.ts'
 import type { Manifest, ModelSource } from '../protocol/model/manifest.ts'
+import { isAlive } from './alive.ts'
 import { codeOf, isDiskFull, RelayError } from './errors.ts'
 import { formatBytes } from './progress.ts'
 
@@ -188,15 +190,6 @@ async function removeStale(models: string): Promise<void> {
   for (const name of await readdir(models)) {
     const pid = /^\.(?:incoming|removed)-(\d+)-/.exec(name)?.[1]
     if (pid && !isAlive(Number(pid))) await rm(join(models, name), { recursive: true, force: true })
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
   }
 }
 

@@ -2,7 +2,7 @@
 // claim stands iff one posted root survives everybody's paths (README.md). A refused move is a DisputeError and changes nothing.
 import type { Machine } from '../../protocol/engine/proof/table.ts'
 import { saltBytes, saltOf, tokenBytes, tokenHash, tokenListRoot } from '../../protocol/engine/proof/tokens.ts'
-import { foldRange, rangeProofBytes, traceRoot } from '../../protocol/engine/proof/tree.ts'
+import { foldRange, rangeProofBytes } from '../../protocol/engine/proof/tree.ts'
 import { equalBytes, hashTagged } from '../../protocol/hash.ts'
 import { dueOf, endOf, isOver } from './clock.ts'
 import { expand, open, openPath, openUnit, pick, prove, reveal, silences, type Turn, timeout } from './descent.ts'
@@ -16,20 +16,7 @@ export type { Payout } from './money.ts'
 export type { Game, Moment, Outcome } from './state.ts'
 
 /** What the ledger knows about a claim when its first dispute move comes. */
-export interface Opening {
-  claimId: Uint8Array
-  claimant: Account
-  requester: Account
-  stop: number
-  maxTokens: number
-  stopIds: number[]
-  /** The model's context. */
-  context: number
-  stake: bigint
-  rules: Rules
-  /** Active time until which the claim can be challenged. */
-  challengeUntil: number
-}
+export type Opening = Pick<Game, 'claimId' | 'claimant' | 'requester' | 'stop' | 'maxTokens' | 'stopIds' | 'context' | 'stake' | 'rules' | 'challengeUntil'>
 
 export const openGame = (opening: Opening): Game => ({
   version: 1,
@@ -262,9 +249,6 @@ function defend(turn: Turn, move: Move & { kind: 'defend' }): void {
   const staked = sameAccount(by, game.claimant) && !game.roots.some((root) => root.bond === null)
   game.roots.push({ top: move.top, poster: by, bond: staked ? null : putUp(turn, move), at: now, refuted: false, killer: null })
 }
-
-/** The name of a defence, as people compare it. */
-export const defenceName = (machine: Machine, top: Uint8Array): Uint8Array => traceRoot(machine.claimId, machine.positions, machine.to - machine.from, top)
 
 /** The outcome if it can be told now: 'upheld' with the surviving root (−1 when nobody challenged), 'fallen', or null. */
 export function decided(game: Game, now: Moment): { outcome: Outcome; root: number } | null {

@@ -3,8 +3,8 @@
 import { type Commitments, checkElement, EvidenceError, evidenceBytesMax } from '../../protocol/engine/proof/evidence.ts'
 import { type ClaimFacts, machineOf } from '../../protocol/engine/proof/machine.ts'
 import type { Machine } from '../../protocol/engine/proof/table.ts'
-import { hashTagged, hex, lengthPrefixed, sha256 } from '../../protocol/hash.ts'
-import { constTablesRoot, decodeCore } from '../../protocol/model/identity.ts'
+import { hex, sha256 } from '../../protocol/hash.ts'
+import { decodeCore } from '../../protocol/model/identity.ts'
 import type { Core } from '../../protocol/model/manifest.ts'
 
 export type Verdict = { verdict: 'equal' | 'unequal' } | { verdict: 'invalid'; reason: string }
@@ -37,10 +37,6 @@ export interface JudgedModel {
   tensorTableRoot: Uint8Array
   shardListHash: Uint8Array
 }
-
-/** 32 bytes: H("model", …) as protocol/model/identity.ts makes it from a manifest. */
-export const idOfJudged = (model: JudgedModel): Uint8Array =>
-  hashTagged('model', hashTagged('core', lengthPrefixed(model.core)), model.tensorTableRoot, constTablesRoot(), model.shardListHash)
 
 /** Cores decoded lately, by hash: a game asks for the same one with every move. */
 const cores = new Map<string, Core>()

@@ -6,7 +6,7 @@ import { slotOf, type Trace } from '../../protocol/engine/proof/trace.ts'
 import { tileBytes } from '../../protocol/engine/proof/tree.ts'
 import { equalBytes, join } from '../../protocol/hash.ts'
 import { dueOf, endOf, isOver } from './clock.ts'
-import { challengeHash, choosesTokens, dueMove, stopBroken, tokenBreaks } from './game.ts'
+import { challengeHash, choosesTokens, stopBroken, tokenBreaks } from './game.ts'
 import { judge } from './judge.ts'
 import { sameAccount } from './money.ts'
 import type { Move } from './moves.ts'
@@ -244,6 +244,3 @@ function helpFork(game: Game, { trace, record }: Witness, path: Path, fork: Fork
   const verdict = judge(machine, { ...commitmentsOf(machine, game.roots[path.root], posted), stage: fork.stage, element: fork.element, claimed }, evidence)
   return verdict.verdict === 'unequal' ? { kind: 'prove', path: game.paths.indexOf(path), expansion: fork.expansion, evidence } : null
 }
-
-/** What anyone does when time has run out. */
-export const clerk = (game: Game, machine: Machine, now: Moment): Move | null => dueMove(game, { machine, now })

@@ -98,6 +98,7 @@ export interface Game {
   stop: number
   maxTokens: number
   stopIds: number[]
+  /** The model's context. */
   context: number
   rules: Rules
   stake: bigint

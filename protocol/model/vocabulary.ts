@@ -2,6 +2,7 @@
 // so that 49,152 tokens and 48,900 merges open in milliseconds. Decoding trusts nothing: it is a stranger's shard until its checks have passed.
 // It refuses to guess: what a GGUF leaves out is settled in vocabulary-gguf.ts, once, at import.
 import { decode, encode } from '@ipld/dag-cbor'
+import { equalBytes } from '../hash.ts'
 import { ModelError } from './manifest.ts'
 
 /** Gemma 3 has 262,144 rows and 64 spare ones in some files; everything else we import is smaller. */
@@ -94,7 +95,7 @@ export function decodeTokenizer(bytes: Uint8Array): TokenizerData {
   } as TokenizerData
   checkTokenizer(data)
   // The byte strings have one reading each (cutTokens, unpack), so the data are canonical when their dag-cbor is.
-  if (!equal(encode(map), bytes)) throw bad('is not in canonical form')
+  if (!equalBytes(encode(map), bytes)) throw bad('is not in canonical form')
   return data
 }
 
@@ -207,10 +208,4 @@ function unpack(bytes: Uint8Array, width: 2 | 4, name: string): Uint32Array {
   const values = new Uint32Array(bytes.length / width)
   for (let i = 0; i < values.length; i++) values[i] = width === 2 ? view.getUint16(i * 2, true) : view.getUint32(i * 4, true)
   return values
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
-  return true
 }

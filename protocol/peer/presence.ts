@@ -3,16 +3,7 @@
 import { boolean, type Codec, codec, hexBytes, integer, list, MessageError, map, type Of, oneOf, text } from '../codec.ts'
 import { fromHex, hashTagged, hex } from '../hash.ts'
 import { publicKeyOf, sign, verify } from '../keys.ts'
-import {
-  addressBytesMax,
-  contextMax,
-  layersMax,
-  presenceAddressesMax,
-  presenceBytesMax,
-  presenceCountMax,
-  presenceModelsMax,
-  presenceNearMax,
-} from '../limits.ts'
+import { addressBytesMax, layersMax, presenceAddressesMax, presenceBytesMax, presenceCountMax, presenceModelsMax, presenceNearMax } from '../limits.ts'
 import type { PeerKey } from './machine.ts'
 import { key, layerAt } from './messages.ts'
 
@@ -192,6 +183,3 @@ export class PresenceTable {
 function isNewer(a: Presence, b: Presence): boolean {
   return a.boot > b.boot || (a.boot === b.boot && a.sequence > b.sequence)
 }
-
-/** Positions of cache that count as room for one more session of usual length, for estimates. */
-export const usualPositions = Math.min(1024, contextMax)

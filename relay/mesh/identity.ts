@@ -1,10 +1,12 @@
 // The keys of this machine's peers, under $MEADOW_HOME/keys: one per role (`host`, `relay`, `ask`), 32 bytes each, readable by their owner only. A key is used
 // by one process at a time: two peers under one name would push each other out of the mesh.
+
 import { randomBytes } from 'node:crypto'
 import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hex } from '../../protocol/hash.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
+import { isAlive } from '../alive.ts'
 import { codeOf, RelayError } from '../errors.ts'
 import './native-keys.ts'
 
@@ -82,13 +84,4 @@ async function takeLock(path: string): Promise<boolean> {
   }
   await rm(path, { force: true })
   return takeLock(path)
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
-  }
 }

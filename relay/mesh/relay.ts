@@ -120,6 +120,8 @@ export async function startRelayMesh(options: RelayOptions): Promise<RelayMesh> 
       queue: requester.waiting(model.id),
     }))
 
+  let swarmNow: Promise<SwarmTable> | null = null
+
   return {
     key: network.self,
     network,
@@ -140,7 +142,15 @@ export async function startRelayMesh(options: RelayOptions): Promise<RelayMesh> 
         iceServers: options.iceServers ?? [],
       }
     },
-    swarm: async () => swarmTable('main', table.all(), await knownModels()),
+    // Everybody who watches asks at the same tick: one look at the store serves them all.
+    swarm: () => {
+      swarmNow ??= knownModels()
+        .then((models) => swarmTable('main', table.all(), models))
+        .finally(() => {
+          swarmNow = null
+        })
+      return swarmNow
+    },
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

@@ -1,5 +1,6 @@
 // Asking the swarm: text to tokens (words worker), tokens to the ring of hosts (the peer's machine), tokens back to text, and what is known of the answer beside
 // its words. One question at a time, like the engine of this device; the same events, so that the chat need not care who computes.
+
 import { AskError, type Requester as Asking, createRequester } from '../../mesh/requester.ts'
 import type { Shell } from '../../mesh/shell.ts'
 import { inputHash, outputHash } from '../../protocol/engine/answer.ts'
@@ -7,6 +8,7 @@ import type { Stop } from '../../protocol/engine/generate.ts'
 import { hex } from '../../protocol/hash.ts'
 import type { ModelFacts, Question } from '../../protocol/peer/machine.ts'
 import type { AnswerStats, Ask } from '../workers/messages.ts'
+import { wait } from '../workers/wait.ts'
 import { emptySwarmAnswer, type SwarmEvent, withNotice } from './swarm-answer.ts'
 import type { Words } from './words.ts'
 
@@ -21,19 +23,6 @@ export interface MeshPort extends Pick<Shell, 'command' | 'subscribe'> {
 /** Others' records reach a newcomer within this time, measured 2–36 ms a hop; a slow relay may need longer. */
 const settleMs = 6_000
 const retryMs = 400
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer)
-        reject(signal.reason)
-      },
-      { once: true },
-    )
-  })
 
 export class Requester {
   /** Tokens/s of the answer that streams, or of the last one. */
@@ -66,7 +55,7 @@ export class Requester {
       } catch (error) {
         // A tab that has just come knows nobody yet.
         if (!(error instanceof AskError && error.reason === 'nobody') || this.mesh.joinedMs() > settleMs) throw error
-        await pause(retryMs, signal)
+        await wait(retryMs, signal)
       }
     }
   }

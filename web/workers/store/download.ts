@@ -1,6 +1,8 @@
 // Gets a model's shards from the relay, resumable at any byte, each checked by SHA-256 before it counts. Tabs share the work: one writer per shard, by lock.
+
 import { hex } from '../../../protocol/hash.ts'
 import type { Manifest, Shard } from '../../../protocol/model/manifest.ts'
+import { wait } from '../wait.ts'
 import type { Catalogue } from './catalogue.ts'
 import { StoreError, sizeText } from './errors.ts'
 import type { ShardFiles } from './files.ts'
@@ -27,20 +29,6 @@ const manifestBytesMax = 64 << 20
 export async function locked<T>(name: string, mode: LockMode, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   if (!navigator.locks) return work()
   return (await navigator.locks.request(name, { mode, ...(signal ? { signal } : {}) }, work)) as T
-}
-
-async function wait(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer)
-        reject(signal.reason)
-      },
-      { once: true },
-    )
-  })
 }
 
 /** A GET whose body is wanted. Throws StoreError `network` when nobody answers and `relay` when the answer is a refusal. */
