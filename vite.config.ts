@@ -79,6 +79,8 @@ export default defineConfig({
         chat: at('./web/chat/index.html'),
         contribute: at('./web/contribute/index.html'),
         swarm: at('./web/swarm/index.html'),
+        explorer: at('./web/explorer/index.html'),
+        account: at('./web/account/index.html'),
         embedChat: at('./web/embed/chat/index.html'),
         embedContribute: at('./web/embed/contribute/index.html'),
         'embed/v1': at('./web/embed/v1.ts'),
@@ -94,7 +96,9 @@ export default defineConfig({
     headers: isolation,
     fs: { allow: [at('.')] },
     proxy: {
-      ...Object.fromEntries(['/models', '/health', '/mesh.json', '^/swarm$', '/swarm/events', '/v1'].map((path) => [path, 'http://localhost:8787'])),
+      ...Object.fromEntries(
+        ['/models', '/health', '/mesh.json', '^/swarm$', '/swarm/events', '/v1', '^/ledger/'].map((path) => [path, 'http://localhost:8787']),
+      ),
       ...Object.fromEntries(['^/mesh$', '^/tracker$'].map((path) => [path, { target: 'ws://localhost:8787', ws: true }])),
     },
   },

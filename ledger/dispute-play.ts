@@ -14,7 +14,7 @@ import type { Rules } from './dispute/rules.ts'
 import { decodeGame, encodeGame, type Game, type Moment } from './dispute/state.ts'
 import type { DisputedClaim, DisputeGame, DisputeStep, DisputeTime } from './dispute-hook.ts'
 import { LedgerError, type Refusal } from './errors.ts'
-import { largestMoveFee, type Parameters } from './genesis.ts'
+import { defaultParameters, largestMoveFee, type Parameters } from './genesis.ts'
 import { disputeIdOf } from './names.ts'
 import { decodeOpening, decodeReceiptClaim, encodeOpening, type ReceiptClaim, receiptBytes } from './receipt.ts'
 import type { BodyOf } from './transaction.ts'
@@ -74,19 +74,24 @@ export function claimFactsOf(claim: DisputedClaim, receipt: ReceiptClaim | null)
     prompt: question.promptCount,
     out: question.m,
     sampler,
-    noise: noiseKeyOf(claim.job.id, question.seed),
+    // Answers of the mesh are named by the question alone: a session of the ledger may begin in the midst of one.
+    noise: noiseKeyOf(receipt ? new Uint8Array(32) : claim.job.id, question.seed),
     segment: from === 0 && to === whole ? null : { from, to, recordsRoot },
   }
 }
 
-const machineFor = (claim: DisputedClaim, receipt: ReceiptClaim | null): Machine => attempt(() => machineOfModel(claim.model, claimFactsOf(claim, receipt)))
+/** The machine of a claim, as judge and players see it. Throws LedgerError. */
+export const machineFor = (claim: DisputedClaim, receipt: ReceiptClaim | null): Machine =>
+  attempt(() => machineOfModel(claim.model, claimFactsOf(claim, receipt)))
 
 /** Windows and bonds of a game over a claim (dispute.md 3 and 7). */
 export function rulesFor(p: Parameters, claim: DisputedClaim, receipt: ReceiptClaim | null): Rules {
   const { disputes: d } = p
   const question = questionOf(claim, receipt)
   const x = largestMoveFee(p)
-  const reference = (question.promptCount + question.m) * (claim.layers.to - claim.layers.from) * referenceMsPerLayer
+  // Shortened as the windows are (genesis.ts hurried): T is a part of the same time.
+  const whole = (question.promptCount + question.m) * (claim.layers.to - claim.layers.from) * referenceMsPerLayer
+  const reference = Number((BigInt(whole) * BigInt(d.expandMs)) / BigInt(defaultParameters.disputes.expandMs))
   const answer = BigInt(d.bondFees) * claim.fee + BigInt(d.bondMoves) * x
   const step = (claim.fee + 1n) / 2n + BigInt(d.bondMoves) * x
   return {

@@ -29,3 +29,13 @@ export function checkRecord<K extends RecordKind>(header: SignedHeader, key: Key
   if (!verifyProof(header.header.stateRoot, key, value, proof)) throw new LedgerError('proof', `the proof of ${key} does not hold`)
   return value && decodeRecord(key, value)
 }
+
+/** One of several records that were checked together, by its key; null when it is proven absent. Throws LedgerError when it was not asked for. */
+export function decodeRecordAt<K extends RecordKind>(
+  proven: { entries: readonly { key: string; value: Uint8Array | null }[] },
+  key: Key<K>,
+): RecordOf<K> | null {
+  const found = proven.entries.find((one) => one.key === key)
+  if (!found) throw new LedgerError('missing', `${key} was not asked for`)
+  return found.value && decodeRecord(key, found.value)
+}

@@ -1,5 +1,5 @@
 // Names of jobs, claims, sessions and disputes: hashes over what they are (dispute.md 2.2). Whoever knows the facts knows the name.
-import { hashTagged, join, u32 } from '../protocol/hash.ts'
+import { hashTagged, join, u32, u32s } from '../protocol/hash.ts'
 import type { BodyOf } from './transaction.ts'
 
 const u16 = (value: number): Uint8Array => Uint8Array.of(value & 255, value >> 8)
@@ -28,6 +28,13 @@ export function jobIdOf(chain: Uint8Array, requester: Uint8Array, nonce: number,
 /** H("out", jobId, m u32, stop u8, outRoot, logRoot or zeros). */
 export const outOf = (jobId: Uint8Array, out: { m: number; stop: number; outRoot: Uint8Array; logRoot: Uint8Array | null }): Uint8Array =>
   hashTagged('out', jobId, u32(out.m), Uint8Array.of(out.stop), out.outRoot, out.logRoot ?? none)
+
+/**
+ * H("ans", tokenKey, jobId, m u32, stop u8, tokens u32…): what auditors compare, with the token key of the prompt. Salts are not judged, so roots of the same tokens may
+ * differ; this does not.
+ */
+export const answerOf = (tokenKey: Uint8Array, jobId: Uint8Array, stop: number, tokens: readonly number[]): Uint8Array =>
+  hashTagged('ans', tokenKey, jobId, u32(tokens.length), Uint8Array.of(stop), u32s(tokens))
 
 /** H("claim", out, claimant). */
 export const claimIdOf = (out: Uint8Array, claimant: Uint8Array): Uint8Array => hashTagged('claim', out, claimant)

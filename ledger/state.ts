@@ -5,6 +5,7 @@ import { type Due, DueQueue } from './queue.ts'
 import {
   type Account,
   type AnyRecord,
+  type Dispute,
   encodeRecord,
   type Key,
   keyOf,
@@ -32,6 +33,8 @@ export class State {
   private readonly byTime = new DueQueue()
   private readonly byHeight = new DueQueue()
   private readonly auditors = new Map<string, bigint>()
+  /** Keys of disputes without a verdict. */
+  private readonly disputes = new Set<string>()
   private drawTable: { ids: string[]; sums: bigint[] } | null = null
 
   /** A state from stored records, in any order. Throws LedgerError for bytes that are no record. */
@@ -122,12 +125,25 @@ export class State {
       if (stake > 0n) this.auditors.set(key, stake)
       else this.auditors.delete(key)
       this.drawTable = null
+    } else if (kindOf(key) === 'dispute') {
+      if (record !== undefined && (record as Dispute).verdict === null) this.disputes.add(key)
+      else this.disputes.delete(key)
     } else if (record !== undefined) {
       const wake = wakeOf(key, record)
       if (wake === null) return
       if ('atMs' in wake) this.byTime.push({ at: wake.atMs, key })
       else this.byHeight.push({ at: wake.atHeight, key })
     }
+  }
+
+  /** Disputes without a verdict: their clocks run only as far as blocks are made. */
+  get openDisputes(): number {
+    return this.disputes.size
+  }
+
+  /** Whether a record waits for a height, so that blocks must come for it. */
+  waitsForHeight(): boolean {
+    return this.peek(this.byHeight, Number.MAX_SAFE_INTEGER, 'atHeight') !== undefined
   }
 
   /** The next record that is due, removed from the queue: at heights first, then at times, ties by key. */

@@ -9,11 +9,16 @@ export class FrameError extends Error {
   override name = 'FrameError'
 }
 
-/** The writes that carry one frame, in order. Small frames are one write. */
-export function* frameWrites(frame: Uint8Array): Generator<Uint8Array> {
-  const bytes = new Uint8Array(4 + frame.length)
-  new DataView(bytes.buffer).setUint32(0, frame.length, true)
-  bytes.set(frame, 4)
+/** The writes that carry these frames, in order. Small frames share one write: encrypting and writing eight tokens of eight sessions one by one took eight times as long. */
+export function* frameWrites(frames: readonly Uint8Array[]): Generator<Uint8Array> {
+  const bytes = new Uint8Array(frames.reduce((sum, frame) => sum + 4 + frame.length, 0))
+  const view = new DataView(bytes.buffer)
+  let end = 0
+  for (const frame of frames) {
+    view.setUint32(end, frame.length, true)
+    bytes.set(frame, end + 4)
+    end += 4 + frame.length
+  }
   for (let at = 0; at < bytes.length; at += writeBytesMax) yield bytes.subarray(at, at + writeBytesMax)
 }
 

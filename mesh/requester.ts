@@ -1,5 +1,6 @@
 // Questions through a shell, as async sequences: one per ask, from the route to the receipt.
 import type { ModelFacts, Notice, Question } from '../protocol/peer/machine.ts'
+import type { Payer } from '../protocol/peer/payment.ts'
 import type { Shell } from './shell.ts'
 
 export type AskNotice = Extract<Notice, { of: 'ask' }>
@@ -17,6 +18,8 @@ export class AskError extends Error {
 export interface AskOptions {
   /** False: no speculation. The answer is the same. */
   draft?: boolean
+  /** Pays for the answer. */
+  payer?: Payer
   signal?: AbortSignal
 }
 
@@ -33,7 +36,7 @@ export interface Requester {
 }
 
 /** Hosts sign at once; after so long the answer stands without their receipts. */
-const receiptMsMax = 5_000
+const receiptMsMax = 6_000
 
 interface Ask {
   modelId: string
@@ -56,7 +59,7 @@ export function createRequester(shell: Pick<Shell, 'command' | 'subscribe'>): Re
   })
 
   return {
-    async *ask(question, facts, { draft, signal } = {}) {
+    async *ask(question, facts, { draft, payer, signal } = {}) {
       signal?.throwIfAborted()
       const id = count++
       const ask: Ask = { modelId: question.modelId, queued: true, notices: [], wake: () => {}, ended: false }
@@ -66,7 +69,7 @@ export function createRequester(shell: Pick<Shell, 'command' | 'subscribe'>): Re
       let patience: ReturnType<typeof setTimeout> | undefined
       let late = false
       try {
-        shell.command({ kind: 'ask', ask: id, question, facts, ...(draft === undefined ? {} : { draft }) })
+        shell.command({ kind: 'ask', ask: id, question, facts, ...(draft === undefined ? {} : { draft }), ...(payer ? { payer } : {}) })
         for (;;) {
           signal?.throwIfAborted()
           const notice = ask.notices.shift()

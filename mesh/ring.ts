@@ -1,7 +1,7 @@
 // The ring's streams. Each peer opens one stream to the other for what it sends, and keeps it: opening takes a round trip, a token must not. Frames wait in a
 // bounded queue while the stream is full; a peer that takes nothing for too long is let go, so that it cannot hold memory here.
 import type { Stream, StreamMessageEvent } from '@libp2p/interface'
-import { FrameError, FrameReader, frameWrites } from './frames.ts'
+import { FrameError, FrameReader, frameWrites, writeBytesMax } from './frames.ts'
 import type { NetworkStatistics } from './network.ts'
 
 export const ringProtocol = '/meadow/ring/1'
@@ -45,7 +45,11 @@ export class RingLink {
     }
     this.queue.push(frame)
     this.queuedBytes += frame.length
-    if (!this.pumping) void this.pump()
+    if (!this.pumping) {
+      this.pumping = true
+      // Once this turn's work is done: what a step says to one peer goes out in one write, after the engine has got its next rows.
+      queueMicrotask(() => void this.pump())
+    }
     return true
   }
 
@@ -63,25 +67,37 @@ export class RingLink {
   }
 
   private async pump(): Promise<void> {
-    this.pumping = true
     const { statistics } = this.options
     try {
       this.stream ??= await this.openStream()
-      for (let frame = this.queue.shift(); frame && !this.ending.signal.aborted; frame = this.queue.shift()) {
-        for (const bytes of frameWrites(frame)) {
-          if (this.stream.send(bytes)) continue
+      while (this.queue.length > 0 && !this.ending.signal.aborted) {
+        const { frames, bytes } = this.takeFrames()
+        for (const write of frameWrites(frames)) {
+          if (this.stream.send(write)) continue
           await this.stream.onDrain({ signal: AbortSignal.any([this.ending.signal, AbortSignal.timeout(stallMs)]) })
         }
-        this.queuedBytes -= frame.length
-        statistics.framesSent++
-        statistics.bytesSent += frame.length
-        if (this.relayed) statistics.bytesRelayed += frame.length
+        this.queuedBytes -= bytes
+        statistics.framesSent += frames.length
+        statistics.bytesSent += bytes
+        if (this.relayed) statistics.bytesRelayed += bytes
       }
     } catch (error) {
       this.fail(error instanceof Error ? error.message : String(error))
     } finally {
       this.pumping = false
     }
+  }
+
+  /** The frames that go out next: one, or as many as fit into one write. */
+  private takeFrames(): { frames: Uint8Array[]; bytes: number } {
+    let count = 0
+    let bytes = 0
+    for (const { length } of this.queue) {
+      if (count > 0 && bytes + length + (count + 1) * 4 > writeBytesMax) break
+      count++
+      bytes += length
+    }
+    return { frames: this.queue.splice(0, count), bytes }
   }
 
   private async openStream(): Promise<Stream> {

@@ -57,7 +57,7 @@ export async function fetchShardRange(node: MeshNode, peer: PeerId, request: Sha
   try {
     stream = await connection.newStream(shardProtocol, { signal: patience, maxOutboundStreams: streamsPerPeerMax })
     const answered = oneFrame(stream, rangeBytesMax + 1, patience)
-    for (const piece of frameWrites(requestCodec.encode(request))) stream.send(piece)
+    for (const piece of frameWrites([requestCodec.encode(request)])) stream.send(piece)
     const frame = await answered
     const bytes = frame.subarray(1)
     if (frame[0] !== given) throw new ShardRefused(new TextDecoder().decode(bytes).slice(0, 200))
@@ -80,7 +80,7 @@ async function write(stream: Stream, kind: number, bytes: Uint8Array): Promise<v
   const frame = new Uint8Array(1 + bytes.length)
   frame[0] = kind
   frame.set(bytes, 1)
-  for (const piece of frameWrites(frame)) if (!stream.send(piece)) await stream.onDrain({ signal: AbortSignal.timeout(patienceMs) })
+  for (const piece of frameWrites([frame])) if (!stream.send(piece)) await stream.onDrain({ signal: AbortSignal.timeout(patienceMs) })
   await stream.close()
 }
 

@@ -32,6 +32,17 @@ export const noEngines: Engines = {
   truncate: () => {},
 }
 
+/** What a host of paid sessions must not lose. */
+export interface Vault {
+  /** Resolves when a crash cannot reach it any more. */
+  keep(leg: string, record: Uint8Array): Promise<void>
+  /** Nothing more will come: what was kept under that name is to be brought to the ledger. */
+  settle(leg: string): void
+}
+
+/** A peer without an account: it is never offered anything to keep. */
+const noVault: Vault = { keep: () => Promise.reject(new Error('this peer has nowhere to keep vouchers')), settle: () => {} }
+
 export interface Clock {
   /** Monotonic milliseconds. */
   now(): number
@@ -54,6 +65,8 @@ export interface ShellOptions {
   engines?: Engines
   clock?: Clock
   onNotice?: (notice: Notice) => void
+  /** Where a host keeps what it is to be paid. */
+  vault?: Vault
   /** A mistake of ours inside the machine or an effect; the peer goes on. Default: thrown later, uncaught. */
   onError?: (error: unknown) => void
 }
@@ -70,7 +83,7 @@ export interface Shell {
 const goodbyeMsMax = 500
 
 export function createShell(options: ShellOptions): Shell {
-  const { network, machine, engines = noEngines, clock = systemClock } = options
+  const { network, machine, engines = noEngines, clock = systemClock, vault = noVault } = options
   const listeners = new Set<(notice: Notice) => void>(options.onNotice ? [options.onNotice] : [])
   const loads = new Map<string, AbortController>()
   const events: PeerEvent[] = []
@@ -113,6 +126,13 @@ export function createShell(options: ShellOptions): Shell {
         return void compute(action)
       case 'truncate':
         return engines.truncate(action.modelId, action.sequence, action.length)
+      case 'keep': {
+        const { leg, mark } = action
+        // Failed: the voucher does not count, and the host stops ahead of it.
+        return void vault.keep(leg, action.record).then(() => dispatch({ kind: 'kept', leg, mark }), complain)
+      }
+      case 'settle':
+        return vault.settle(action.leg)
       case 'load':
         return void load(action.modelId, action.segment)
       case 'unload':

@@ -28,11 +28,18 @@ export const sha256Stream = (): Sha256Stream => hashStream()
 
 const text = new TextEncoder()
 
-/** u8 length ‖ "mw/"tag"/1": what every H begins with, so that no two kinds of thing share a hash. */
+/** Tags are words of the specification, a few dozen. */
+const prefixes = new Map<string, Uint8Array>()
+
+/** u8 length ‖ "mw/"tag"/1": what every H begins with, so that no two kinds of thing share a hash. Not to be written to. */
 export function tagPrefix(tag: string): Uint8Array {
+  const known = prefixes.get(tag)
+  if (known) return known
   const name = text.encode(`mw/${tag}/1`)
   if (name.length > 255) throw new RangeError(`tag ${tag} is too long`)
-  return join([Uint8Array.of(name.length), name])
+  const prefix = join([Uint8Array.of(name.length), name])
+  if (prefixes.size < 256) prefixes.set(tag, prefix)
+  return prefix
 }
 
 /** H(tag, parts…): the parts are joined as they are, so they must be of fixed width or carry their length (see lengthPrefixed). */

@@ -11,9 +11,10 @@ export const attentionMax = 16384
 export const vocabMax = 262400
 /** Positions; a u16 in op rope, and the bound on sums over positions. Longer models are cut to this. */
 export const contextMax = 32768
-/** Gemma 3. Multiples of 16: 64, 80, 96, 128 and 256 exist. */
+/** Gemma 3. */
 export const headDimMax = 256
-export const headDimMultiple = 16
+/** Keys have one scale per 32 elements, and the kernels' attention takes 32 at a time: heads of 64, 96, 128 and 256 exist, those of 80 (a few older models) cannot run. */
+export const headDimMultiple = 32
 /** Llama 3 70B has 80, Qwen 2.5 72B 80. */
 export const layersMax = 128
 /** Columns come in groups of 32 (w4, and two dot-product steps of every kernel). */
@@ -74,5 +75,12 @@ export const addressBytesMax = 320
 export const presenceCountMax = 4096
 /** Records in one answer to "who is there?". */
 export const presenceBatchMax = 256
+/** What an open says of its pay: terms of 16 hosts (1 KiB), and two Merkle proofs with their header (2 KiB with a million records). */
+export const termsBytesMax = 6144
+export const voucherBytesMax = 512
+/** A claim holds sixteen stop ids and eight hashes: 400 bytes. */
+export const claimBytesMax = 1024
+/** Two hashes a row of a claim. */
+export const recordBytes = 64
 /** Sentences in refusals and failures. */
 export const reasonBytesMax = 240

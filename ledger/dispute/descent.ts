@@ -7,7 +7,7 @@ import { equalBytes } from '../../protocol/hash.ts'
 import { depthOf } from '../../protocol/model/merkle.ts'
 import { dueOf, endOf, isOver, newClock, pass } from './clock.ts'
 import { DisputeError } from './errors.ts'
-import { judge } from './judge.ts'
+import { type Accused, judge } from './judge.ts'
 import { loseBond, losePath, type Payout, sameAccount } from './money.ts'
 import type { Move } from './moves.ts'
 import { checkOuterReveal, checkStageReveal, commitmentsOf, knownHash, outerDepth, outerName, stageName, stageRoots, stepDown } from './position.ts'
@@ -295,18 +295,23 @@ export function pick(turn: Turn, { path: at, expansion, choice }: Move & { kind:
   enterStage(turn, fork, stage, level, index)
 }
 
+/** What the judge is asked about at a fork whose element is picked. */
+export function accusedAt(game: Game, machine: Machine, path: Pick<Path, 'root'>, { expansion, stage: at, element }: Fork): Accused {
+  const posted = game.expansions[expansion]
+  const stage = machine.stages(posted)[at]
+  const tile = game.nodes[stageName(expansion, at, 0, Math.floor(element / stage.perTile))]
+  const from = (element % stage.perTile) * elementBytes(stage)
+  const claimed = tile ? tile.subarray(from, from + elementBytes(stage)) : new Uint8Array()
+  return { ...commitmentsOf(machine, game.roots[path.root], posted), stage: at, element, claimed }
+}
+
 export function prove(turn: Turn, { path: at, expansion, evidence }: Move & { kind: 'prove' }): void {
   const { game, machine, by } = turn
   const path = livePath(game, at)
   const fork = liveFork(path, expansion)
   if (fork.element < 0) throw refuse('phase', 'no element is picked')
   if (!inTime(turn, fork)) throw refuse('late', 'the time to prove is over')
-  const posted = game.expansions[expansion]
-  const stage = machine.stages(posted)[fork.stage]
-  const tile = game.nodes[stageName(expansion, fork.stage, 0, Math.floor(fork.element / stage.perTile))]
-  const from = (fork.element % stage.perTile) * elementBytes(stage)
-  const claimed = tile ? tile.subarray(from, from + elementBytes(stage)) : new Uint8Array()
-  const verdict = judge(machine, { ...commitmentsOf(machine, game.roots[path.root], posted), stage: fork.stage, element: fork.element, claimed }, evidence)
+  const verdict = judge(machine, accusedAt(game, machine, path, fork), evidence)
   if (verdict.verdict === 'invalid') throw refuse('proof', verdict.reason)
   credit(path, by)
   if (verdict.verdict === 'equal') {

@@ -1,16 +1,17 @@
 // Honest strategies, as pure functions from a game and one's own trace to the next move, or null when there is nothing to do. `defence` answers for its own root whoever
 // posted it, `refutation` descends to the first place where a root differs from its own. Neither ever makes a move that can lose its bond.
 import { openElement } from '../../protocol/engine/proof/evidence.ts'
-import { encodeValues, type Machine, tileCount, type Unit } from '../../protocol/engine/proof/table.ts'
+import { type Machine, tileCount, type Unit } from '../../protocol/engine/proof/table.ts'
 import { slotOf, type Trace } from '../../protocol/engine/proof/trace.ts'
 import { tileBytes } from '../../protocol/engine/proof/tree.ts'
 import { equalBytes, join } from '../../protocol/hash.ts'
 import { dueOf, endOf, isOver } from './clock.ts'
+import { accusedAt } from './descent.ts'
 import { challengeHash, choosesTokens, stopBroken, tokenBreaks } from './game.ts'
 import { judge } from './judge.ts'
 import { sameAccount } from './money.ts'
 import type { Move } from './moves.ts'
-import { commitmentsOf, outerDepth, outerName, stageName, stageRoots, stepDown } from './position.ts'
+import { outerDepth, outerName, stageName, stageRoots, stepDown } from './position.ts'
 import type { Account, Clock, Expansion, Fork, Game, Moment, Path } from './state.ts'
 
 /** What a player knows: its own trace on the claim's tokens. */
@@ -232,15 +233,7 @@ function pickInFork(game: Game, trace: Trace, path: Path, fork: Fork): Move {
 /** Where the other side must prove, one's own evidence may do as well: what flows into the first difference is common, unless it needs the rest of a false tree. */
 function helpFork(game: Game, { trace, record }: Witness, path: Path, fork: Fork): Move | null {
   if (fork.element < 0) return null
-  const { machine } = trace
-  const posted = game.expansions[fork.expansion]
-  const stage = machine.stages(posted)[fork.stage]
-  const tile = game.nodes[stageName(fork.expansion, fork.stage, 0, Math.floor(fork.element / stage.perTile))]
-  const values = trace.unit(path).values[fork.stage]
-  const size = encodeValues(stage.type, values, 0, stage.fields).length
-  const from = (fork.element % stage.perTile) * size
-  const claimed = tile ? tile.subarray(from, from + size) : new Uint8Array()
   const evidence = openElement(trace, path, fork.stage, fork.element, record ?? null)
-  const verdict = judge(machine, { ...commitmentsOf(machine, game.roots[path.root], posted), stage: fork.stage, element: fork.element, claimed }, evidence)
+  const verdict = judge(trace.machine, accusedAt(game, trace.machine, path, fork), evidence)
   return verdict.verdict === 'unequal' ? { kind: 'prove', path: game.paths.indexOf(path), expansion: fork.expansion, evidence } : null
 }

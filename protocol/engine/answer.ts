@@ -63,6 +63,9 @@ export function inputHash(q: Question): Uint8Array {
 
 const stopCodes: Record<Stop, number> = { eos: 1, length: 2, context: 3 }
 
+/** Number of a stop in claims and hashes. */
+export const stopCodeOf = (stop: Stop): number => stopCodes[stop]
+
 /** H("output", inputHash, count u32, stop u32, tokens u32). */
 export function outputHash(input: Uint8Array, tokens: readonly number[], stop: Stop): Uint8Array {
   return hashTagged('output', input, u32s([tokens.length, stopCodes[stop]]), u32s(tokens))

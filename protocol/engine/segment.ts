@@ -1,12 +1,10 @@
 // What every engine must check before it runs rows, and which bytes a segment needs. Branches live here; the engines hold arithmetic.
 import type { Manifest } from '../model/manifest.ts'
 import { EngineError, type Row, type Segment, type Want } from './engine.ts'
-import { keyGroup } from './ops/record.ts'
 
-/** The segment asked for, or the whole model. Throws EngineError when it is not inside the model, or when the model's heads cannot be cut into groups of keys. */
+/** The segment asked for, or the whole model. Throws EngineError when it is not inside the model. */
 export function segmentOf(manifest: Manifest, asked?: Segment): Segment {
-  const { layers, headDim } = manifest.core
-  if (headDim % keyGroup !== 0) throw new EngineError(`heads of ${headDim} elements are not supported, only multiples of ${keyGroup}`, 'unsupported')
+  const { layers } = manifest.core
   const segment = asked ?? { from: 0, to: layers }
   if (!(Number.isInteger(segment.from) && Number.isInteger(segment.to) && segment.from >= 0 && segment.from <= segment.to && segment.to <= layers)) {
     throw new EngineError(`segment ${segment.from}..${segment.to} is not inside the model's ${layers} layers`)

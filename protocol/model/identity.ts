@@ -218,7 +218,7 @@ export function checkCore(core: Core): void {
   for (const [name, max] of atMost) if (core[name] > max || core[name] < 1) throw bad(`${name} is ${core[name]}, the limit is 1 to ${max}`)
   if (heads < 1 || heads * headDim > attentionMax) throw bad(`${heads} heads of ${headDim} are ${heads * headDim} wide, the limit is ${attentionMax}`)
   if (kvHeads < 1 || heads % kvHeads !== 0) throw bad(`${heads} heads cannot share ${kvHeads} key-value heads evenly`)
-  if (headDim % headDimMultiple !== 0) throw bad(`headDim is ${headDim}, expected a multiple of ${headDimMultiple}`)
+  if (headDim % headDimMultiple !== 0) throw bad(`heads of ${headDim} elements are not supported, only multiples of ${headDimMultiple}`)
   for (const [name, columns] of [
     ['hidden', hidden],
     ['ffn', ffn],

@@ -5,8 +5,8 @@ import type { Seat } from './seat.ts'
 import type { Served } from './served.ts'
 
 export const sessionsMaxDefault = 16
-/** Sessions that one stranger may hold at a host at once. */
-export const sessionsPerPeerMax = 4
+/** One stranger may hold half of a host's places, four at least: a relay's door asks for many people under one key. */
+const ownSessionsLeast = 4
 /** Set aside at first; a session that grows beyond asks for more as it goes, so that a generous maxTokens locks nobody out. */
 export const answerPositionsFirst = 256
 /** Cache is given to new sessions up to here, the rest is for those that grow (Helix: 0.85–0.9). */
@@ -90,7 +90,8 @@ export class Line {
     for (const [other, at] of this.waiting) if (now - at > lineMs) this.waiting.delete(other)
     const own = [...house.seats.values()].filter((seat) => seat.requester === peer).length
     const sessionsMax = Math.max(1, Math.floor((house.lending?.sessionsMax ?? sessionsMaxDefault) / (house.throttled ? 2 : 1)))
-    if (!friend && own >= sessionsPerPeerMax) return { why: 'limit', message: `one requester may hold ${sessionsPerPeerMax} sessions here`, waitMs: 1000 }
+    const ownMax = Math.max(ownSessionsLeast, sessionsMax >> 1)
+    if (!friend && own >= ownMax) return { why: 'limit', message: `one requester may hold ${ownMax} sessions here`, waitMs: 1000 }
     const need = positionsFirst(open, served.facts.context)
     if (need > served.positionsMax) return { why: 'input', message: `${need} positions are asked for, this host has ${served.positionsMax}` }
     const sessionsFree = sessionsMax - house.seats.size

@@ -1,6 +1,7 @@
 // Tells the mesh what this peer lends: at once when it changed (at most once a second), else every 30 s give or take half, so that records neither bunch nor run out.
 import { addressBytesMax, presenceAddressesMax } from '../limits.ts'
 import type { Context } from './context.ts'
+import type { PeerKey } from './machine.ts'
 import { encodePresence, type Presence } from './presence.ts'
 
 export const ttlMs = 90_000
@@ -11,7 +12,7 @@ const gapMs = 1000
 /** Load, free places and speed change all the time: worth a record every five seconds. */
 const loadGapMs = 5000
 
-export type Announced = Pick<Presence, 'state' | 'throttled' | 'held'>
+export type Announced = Pick<Presence, 'state' | 'throttled' | 'held' | 'pay'>
 
 export class Announcer {
   private sequence = 0
@@ -20,12 +21,15 @@ export class Announcer {
   private told = ''
   private toldLoad = ''
   private addresses: string[] = []
+  private newest: Uint8Array | null = null
   private readonly ctx: Context
   private readonly near: () => Presence['near']
+  private readonly neighbours: () => PeerKey[]
 
-  constructor(ctx: Context, near: () => Presence['near']) {
+  constructor(ctx: Context, near: () => Presence['near'], neighbours: () => PeerKey[]) {
     this.ctx = ctx
     this.near = near
+    this.neighbours = neighbours
   }
 
   /** The first few that are short enough: others would refuse a record with more. */
@@ -44,6 +48,7 @@ export class Announcer {
       announced.state,
       announced.throttled,
       this.addresses,
+      announced.pay,
       announced.held.map((h) => [h.modelId, h.from, h.to, h.ready, h.sessionsMax]),
     ])
     const load = JSON.stringify(
@@ -63,18 +68,27 @@ export class Announcer {
     this.nextAt = this.renewAt
   }
 
-  /** The last record: forget me now. */
+  /**
+   * The last record: forget me now. Said to every neighbour too, and those pass it on: gossip's own stream to a relay may be one that broke and stands again only in part,
+   * and a page that closes has no second try.
+   */
   goodbye(): void {
     if (this.told === '') return
     this.told = ''
-    this.publish({ state: 'gone', throttled: false, held: [] })
+    this.publish({ state: 'gone', throttled: false, held: [], pay: null })
+    for (const peer of this.neighbours()) this.tellOwn(peer)
     this.renewAt = Infinity
     this.nextAt = Infinity
   }
 
+  /** The newest record, to one peer: who keeps the table for others should have it at once. */
+  tellOwn(peer: PeerKey): void {
+    if (this.newest) this.ctx.send(peer, { kind: 'presences', records: [{ ageMs: 0, bytes: this.newest }] })
+  }
+
   nextAt = Infinity
 
-  private publish({ state, throttled, held }: Announced): void {
+  private publish({ state, throttled, held, pay }: Announced): void {
     const { ctx } = this
     this.toldAt = ctx.now
     const presence: Presence = {
@@ -89,8 +103,10 @@ export class Announcer {
       addresses: this.addresses,
       held,
       near: this.near(),
+      pay,
     }
     const bytes = encodePresence(ctx.secret, presence)
+    this.newest = bytes
     ctx.table.offer(bytes, ctx.now)
     ctx.act({ kind: 'publish', bytes })
   }

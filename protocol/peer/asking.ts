@@ -5,13 +5,17 @@ import { checkSampler } from '../engine/sampler.ts'
 import { hex } from '../hash.ts'
 import { chunkRowsMax } from '../limits.ts'
 import type { Context } from './context.ts'
-import type { Health } from './health.ts'
+import { type Health, trusts } from './health.ts'
+import { Hedge, type Racing } from './hedge.ts'
 import type { Links } from './links.ts'
 import type { ChainLink, FailReason, ModelFacts, PeerKey, Question } from './machine.ts'
 import { type MessageOf, signOpen } from './messages.ts'
+import { Paying } from './paying.ts'
+import { type ClaimedAnswer, type Payer, PaymentError, tokenKeyOf } from './payment.ts'
+import type { Presence } from './presence.ts'
 import { type AnswerReceipt, chainStart, type HostReceipt, inputHashOf, isSignedStatement, outputHashOf, termsOf } from './receipt.ts'
 import { type Kept, planReplay } from './replay.ts'
-import { bestPaths, choosePath, delays, type Holder, holdersFor } from './routing.ts'
+import { bestPaths, choosePath, delays, type Holder, holdersFor, type Knowledge, type Path } from './routing.ts'
 import { stopOf } from './seat.ts'
 import { aliveEveryMs } from './serving.ts'
 
@@ -30,6 +34,8 @@ const patienceMs = 60_000
 const nobodyMs = 8000
 const busyMs = 600_000
 const receiptMs = 3500
+/** For hosts to keep the last voucher: a round trip and a write. */
+const keepMs = 1500
 const backoffMs = 250
 const backoffMsMax = 5000
 const restMs = 30_000
@@ -42,11 +48,13 @@ export interface Plan {
   readonly facts: ModelFacts
   readonly draft: boolean
   readonly session: string
+  /** Pays for it; null: nobody does. */
+  readonly payer: Payer | null
 }
 
 export class Asking {
   readonly plan: Plan
-  state: 'waiting' | 'opening' | 'running' | 'closing' | 'done' = 'waiting'
+  state: 'waiting' | 'opening' | 'running' | 'closing' | 'paying' | 'done' = 'waiting'
   private readonly tokens: number[]
   private epoch = 0
   private chain: Holder[] = []
@@ -70,8 +78,20 @@ export class Asking {
   /** What is being repaired, from the moment it was noticed. */
   private repair: { reason: string; lost: Set<PeerKey>; since: number } | null = null
   private suspect: PeerKey | null = null
+  /** A host that cannot reach its successor, as long as it is open which of the two is to blame. */
+  private doubt: { peer: PeerKey; successor: PeerKey; reason: string } | null = null
+  private readonly hedge: Hedge
+  /** The last host of the ring that lost a race, while the new one opens. */
+  private outrun: { peer: PeerKey; epoch: number } | null = null
   private readonly complaints = new Map<PeerKey, number>()
   private stop: Stop | null = null
+  /** Null from the moment on at which nothing is paid any more. */
+  private paying: Paying | null
+  private terms: Uint8Array | null = null
+  /** Hosts that want other terms than this question has. */
+  private readonly declined = new Set<PeerKey>()
+  /** What was paid before. */
+  private settled: Paying | null = null
   private readonly ctx: Context
   private readonly links: Links
   private readonly health: Health
@@ -82,63 +102,80 @@ export class Asking {
     this.links = links
     this.health = health
     this.tokens = plan.question.prompt.slice()
+    this.hedge = new Hedge(plan.session, ctx, links)
+    this.paying = plan.payer && new Paying(ctx, links, plan.payer, plan.session, plan.question.modelId)
     const fault = faultOf(plan)
     if (fault) this.fail('input', fault)
+  }
+
+  needs(peer: PeerKey): boolean {
+    return this.chain.some((one) => one.peer === peer) || this.hedge.needs(peer)
   }
 
   // Events.
 
   up(peer: PeerKey): void {
     if (this.state === 'opening' && this.chain.some((one) => one.peer === peer)) this.sendOpen(peer)
+    if (this.state === 'running') this.hedge.up(peer, this.racing())
   }
 
   down(peer: PeerKey, why: string): void {
     this.seated.delete(peer)
+    this.hedge.down(peer)
     if (this.state === 'closing') this.settle()
+    else if (this.state === 'paying') this.concludePaid()
     else if (this.isActive && this.chain.some((one) => one.peer === peer)) this.replace([peer], why)
   }
 
   opened(peer: PeerKey, message: MessageOf<'opened'>): void {
+    if (this.hedge.opened(peer, message)) return
     if (this.state !== 'opening' || message.epoch !== this.epoch || !this.asked.has(peer)) return
     this.seated.add(peer)
     this.replies.set(peer, { kept: message.kept, logFrom: message.logFrom })
+    this.paying?.opened(message.credit)
+    if (this.doubt?.successor === peer) return this.replace([this.doubt.peer], this.doubt.reason, true)
     if (this.replies.size === this.chain.length) return this.begin()
     if (this.standing) this.deadline = Math.min(this.deadline, this.ctx.now + laggardMs)
   }
 
   refused(peer: PeerKey, message: MessageOf<'refused'>): void {
+    if (this.hedge.dropped(peer, message)) return
     if (!this.isActive || message.epoch !== this.epoch || !this.asked.has(peer)) return
     const { why, waitMs } = message
     this.refusals++
-    if (why === 'unreachable' && message.peer) {
-      this.health.cut(peer, message.peer)
-      // Nobody can tell from here which end is to blame, unless the other is gone for us too.
-      return this.replace([this.links.isUp(message.peer) ? peer : message.peer], message.message, true)
-    }
+    if (why === 'unreachable' && message.peer) return this.unreachable(peer, message.peer, message.message)
     this.seated.delete(peer)
     if (why === 'full' || why === 'limit') {
       this.health.rest(peer, Math.min(5000, Math.max(200, waitMs)))
       this.ctx.notice({ of: 'ask', what: 'queued', ask: this.plan.ask, place: message.place, waitMs })
-    } else if (why === 'notHeld' || why === 'input') this.health.failed(peer)
+    } else if (why === 'terms' || why === 'unpaid') this.declined.add(peer)
+    else if (why === 'notHeld' || why === 'input') this.health.failed(peer)
     else this.health.rest(peer, restMs)
     this.replace([peer], message.message, true)
   }
 
   trouble(peer: PeerKey, message: MessageOf<'trouble'>): void {
+    if (this.hedge.dropped(peer, message)) return
     if (!this.isActive || message.epoch !== this.epoch || !this.chain.some((one) => one.peer === peer)) return
     const { why } = message
-    if (why === 'lost' || why === 'leaving') this.seated.delete(peer)
+    if (why === 'lost' || why === 'leaving' || why === 'unpaid') this.seated.delete(peer)
     if (why === 'leaving') {
       this.health.rest(peer, restMs)
       return this.replace([peer], message.message, true)
     }
     if (why === 'unreachable' && message.peer) {
+      if (!this.links.isUp(message.peer)) return this.replace([message.peer], message.message)
+      // All are asked again: who is dead does not answer, and who is cut off from its neighbour says so. Once; then the way is bad.
+      const pair = `${peer} ${message.peer}`
+      const again = (this.complaints.get(pair) ?? 0) + 1
+      this.complaints.set(pair, again)
+      if (again === 1) return this.replace([], message.message)
       this.health.cut(peer, message.peer)
-      return this.replace([this.links.isUp(message.peer) ? peer : message.peer], message.message, this.links.isUp(message.peer))
+      return this.replace([peer], message.message, true)
     }
     if (why === 'differs' && !message.peer) return this.fail('differs', message.message)
     if (why === 'gap') return this.replace([], message.message)
-    if (why === 'lost') return this.replace([peer], message.message)
+    if (why === 'lost' || why === 'unpaid') return this.replace([peer], message.message, why === 'unpaid')
     // One of two is wrong about what was sent. The sender is replaced first; who complains again about another one is replaced itself.
     const again = (this.complaints.get(peer) ?? 0) + 1
     this.complaints.set(peer, again)
@@ -146,7 +183,12 @@ export class Asking {
     this.replace([named && again === 1 ? named.peer : peer], message.message)
   }
 
+  probed(peer: PeerKey, message: MessageOf<'probed'>): void {
+    if (this.state === 'running') this.hedge.probed(peer, message, this.racing())
+  }
+
   progress(peer: PeerKey, message: MessageOf<'progress'>): void {
+    if (this.hedge.progress(peer, message)) return
     if (this.state !== 'running' || message.epoch !== this.epoch || !this.chain.some((one) => one.peer === peer)) return
     this.deadline = Math.min(this.patience, this.ctx.now + this.workMs())
     if (this.stop === null && this.tokens.length === this.plan.question.prompt.length && peer === this.chain[0].peer)
@@ -159,6 +201,7 @@ export class Asking {
   }
 
   took(peer: PeerKey, message: MessageOf<'tokens'>): void {
+    if (this.state === 'opening' && this.outrun?.epoch === message.epoch && this.outrun.peer === peer) return this.tookLate(message)
     if (this.state !== 'running' || message.epoch !== this.epoch || peer !== this.chain.at(-1)!.peer) return
     const { position, tokens } = message
     if (position > this.tokens.length) return this.replace([], 'some tokens were lost on the way')
@@ -177,6 +220,49 @@ export class Asking {
       const { question, facts } = this.plan
       const stop = stopOf({ ...question, promptLength: question.prompt.length }, facts.context, token, this.tokens.length)
       if (stop) return this.finish(stop)
+    }
+    this.paying?.owe(this.answered)
+  }
+
+  /** The ring that was given up a moment ago has answered after all: its word counts as it would have then. The end of an answer is left to a ring that can sign for it. */
+  private tookLate({ position, tokens }: MessageOf<'tokens'>): void {
+    const { question, facts } = this.plan
+    if (position !== this.tokens.length || tokens.some((token) => token >= facts.vocab)) return
+    const terms = { ...question, promptLength: question.prompt.length }
+    if (tokens.some((token, i) => stopOf(terms, facts.context, token, position + i + 1))) return
+    for (const token of tokens) {
+      this.tokens.push(token)
+      this.ctx.notice({ of: 'ask', what: 'token', ask: this.plan.ask, token, position: this.tokens.length - 1 })
+    }
+  }
+
+  private get answered(): number {
+    return this.tokens.length - this.plan.question.prompt.length
+  }
+
+  vouched(peer: PeerKey, message: MessageOf<'vouched'>): void {
+    this.paying?.vouched(peer, message)
+    if (this.state === 'paying') this.concludePaid()
+  }
+
+  claim(peer: PeerKey, message: MessageOf<'claim'>): void {
+    if (this.state !== 'closing' || !this.paying) return
+    if (!this.paying.claim(peer, message, this.claimedAnswer())) return void this.links.strike(peer, 'claims another answer than was given')
+    this.settle()
+  }
+
+  private claimedAnswer(): ClaimedAnswer {
+    const { question, session } = this.plan
+    const { prompt, sampler, seed, maxTokens, stopIds } = question
+    return {
+      sampler,
+      seed,
+      maxTokens,
+      stopIds,
+      prompt,
+      tokens: this.tokens.slice(prompt.length),
+      stop: this.stop!,
+      tokenKey: tokenKeyOf(session, this.ctx.self),
     }
   }
 
@@ -200,14 +286,54 @@ export class Asking {
     const { now } = this.ctx
     if (this.state === 'waiting' && now >= this.retryAt) this.route()
     if (this.state === 'closing' && now >= this.deadline) this.conclude()
+    if (this.state === 'paying' && now >= this.deadline) this.done()
+    if (this.state === 'running') this.paying?.tick(this.answered)
     if (this.state === 'opening' && now >= this.deadline) {
-      const silent = this.chain.filter((one) => !this.replies.has(one.peer)).map((one) => one.peer)
-      this.replace(silent, 'no answer to the open')
+      // Who complained of its successor has answered.
+      const silent = this.chain.map((one) => one.peer).filter((peer) => !this.replies.has(peer) && peer !== this.doubt?.peer)
+      this.replace(silent, this.doubt?.reason ?? 'no answer to the open')
     }
-    if (this.state === 'running' && now >= this.deadline) this.replace([], 'no token came')
+    if (this.state === 'running') this.race(now >= this.deadline)
     if (this.isActive && now - this.aliveAt >= aliveEveryMs) {
       this.aliveAt = now
       for (const peer of this.seated) if (this.links.isUp(peer)) this.ctx.send(peer, { kind: 'alive', session: this.plan.session, epoch: this.epoch })
+      if (this.state === 'running') this.paying?.remind()
+    }
+  }
+
+  /** A ring whose token does not come: others may be quicker, and at the deadline something must happen. */
+  private race(due: boolean): void {
+    // A second holder of a paid session would have to be paid from its first row on.
+    const winner = (this.paying ? null : this.hedge.tick(this.racing())) ?? (due ? this.hedge.won() : null)
+    const { hopeUntil } = this.hedge
+    if (!winner && due && hopeUntil > this.ctx.now) {
+      this.deadline = hopeUntil
+      return
+    }
+    if (!winner) return due ? this.replace([], 'no token came') : undefined
+    this.repair ??= { reason: 'another one was quicker', lost: new Set(), since: this.tokenAt }
+    this.repair.lost.add(winner.late)
+    this.health.failed(winner.late)
+    const outrun = { peer: this.chain.at(-1)!.peer, epoch: this.epoch }
+    this.open(winner.chain, this.turnMs)
+    this.outrun = outrun
+  }
+
+  private racing(): Racing {
+    const { chain, epoch, tokenAt, roundMs, answered } = this
+    return {
+      chain,
+      epoch,
+      tokenAt,
+      roundMs,
+      answered,
+      known: this.tokens.length,
+      second: (index) => {
+        const ring = this.filled(new Set([chain[index].peer]), this.health)
+        return ring?.length === chain.length ? ring[index] : null
+      },
+      sayOpen: (peer, hosts, at) => this.sayOpen(peer, hosts, at, null),
+      sayTokens: (peer, at, upto) => this.sayTokens(peer, at, 0, 0, upto),
     }
   }
 
@@ -220,7 +346,8 @@ export class Asking {
   wakeAt(): number {
     if (this.state === 'done') return Infinity
     const alive = this.isActive ? this.aliveAt + aliveEveryMs : Infinity
-    return Math.min(this.state === 'waiting' ? this.retryAt : this.deadline, alive)
+    const pay = this.state !== 'running' ? Infinity : this.paying ? this.paying.wakeAt() : this.hedge.wakeAt(this.racing())
+    return Math.min(this.state === 'waiting' ? this.retryAt : this.deadline, alive, pay)
   }
 
   // Choosing a ring.
@@ -232,15 +359,45 @@ export class Asking {
   /** A new ring from nothing, or word that there is none now. */
   private route(): void {
     const { facts } = this.plan
-    const presences = this.ctx.table.all()
-    const holders = holdersFor(facts, presences, this.health)
-    const paths = bestPaths({ from: 0, to: facts.layers, before: null, after: null }, holders, delays(presences, this.health), this.health, (n) =>
-      this.ctx.draw(n),
-    )
-    const path = choosePath(paths, (n) => this.ctx.draw(n))
-    if (!path) return this.wait(holders.length > 0)
-    this.nobodySince = null
-    this.open(path.hosts, path.ms)
+    for (const trust of trusts) {
+      const path = this.ringOf(this.health.trusting(trust))
+      if (path) return this.open(path.hosts, path.ms)
+    }
+    if (this.stopPaying('no hosts that take this payment cover the model now')) return this.route()
+    const some = holdersFor(facts, this.hosts(), this.health.trusting('any')).length > 0
+    // Words that were begun are worth more patience than a question.
+    this.wait(some || this.tokens.length > this.plan.question.prompt.length)
+  }
+
+  /** One of the best whole rings. */
+  private ringOf(known: Knowledge): Path | null {
+    const { facts } = this.plan
+    const presences = this.hosts()
+    const draw = (below: number): number => this.ctx.draw(below)
+    const span = { from: 0, to: facts.layers, before: null, after: null }
+    return choosePath(bestPaths(span, holdersFor(facts, presences, known), delays(presences, known), known, draw), draw)
+  }
+
+  /** Whom it may ask. */
+  private hosts(): Presence[] {
+    const all = this.ctx.table.all().filter((one) => !this.declined.has(one.peer))
+    return this.paying ? this.paying.among(all) : all
+  }
+
+  /** Goes on without payment, when hosts for that are known: returns false when there is nobody who serves for nothing, or nothing was paid anyway. */
+  private stopPaying(message: string, always = false): boolean {
+    if (!this.paying) return false
+    const { facts } = this.plan
+    const free = this.ctx.table.all().filter((one) => !one.pay?.only)
+    const span = { from: 0, to: facts.layers, before: null, after: null }
+    const paths = bestPaths(span, holdersFor(facts, free, this.health), delays(free, this.health), this.health, (n) => this.ctx.draw(n))
+    if (paths.length === 0 && !always) return false
+    this.paying.finish(this.answered, false)
+    this.settled = this.paying
+    this.paying = null
+    this.declined.clear()
+    this.ctx.notice({ of: 'ask', what: 'unpaid', ask: this.plan.ask, message })
+    return true
   }
 
   /** Nothing can be opened now. `some`: there are hosts, only no ring of them. */
@@ -264,18 +421,33 @@ export class Asking {
       this.repair.lost.add(peer)
       if (!blameless) this.health.failed(peer)
     }
-    const chain = this.filled(new Set(lost))
-    if (chain) return this.open(chain, this.turnMs)
+    for (const trust of trusts) {
+      const known = this.health.trusting(trust)
+      const chain = this.filled(new Set(lost), known)
+      const path = chain ? { hosts: chain, ms: this.turnMs } : this.ringOf(known)
+      if (path) return this.open(path.hosts, path.ms)
+    }
     this.route()
   }
 
+  /**
+   * A host cannot reach its successor: the way between the two is broken, or the successor is dead, however well connected it looks from here (a tab that crashed does for
+   * many seconds). Whether it answers the open tells.
+   */
+  private unreachable(peer: PeerKey, successor: PeerKey, reason: string): void {
+    this.health.cut(peer, successor)
+    if (this.replies.has(successor)) return this.replace([peer], reason, true)
+    this.doubt = { peer, successor, reason }
+    this.deadline = Math.min(this.deadline, this.ctx.now + (this.links.isUp(successor) ? laggardMs : reopenMs))
+  }
+
   /** The chain with each run of lost hosts replaced by the best way through its gap; null when a gap cannot be filled. */
-  private filled(lost: ReadonlySet<PeerKey>): Holder[] | null {
-    const presences = this.ctx.table.all()
+  private filled(lost: ReadonlySet<PeerKey>, known: Knowledge): Holder[] | null {
+    const presences = this.hosts()
     const staying = this.chain.filter((one) => !lost.has(one.peer))
     if (staying.length === 0) return null
-    const free = holdersFor(this.plan.facts, presences, this.health).filter((h) => !lost.has(h.peer) && !staying.some((one) => one.peer === h.peer))
-    const delay = delays(presences, this.health)
+    const free = holdersFor(this.plan.facts, presences, known).filter((h) => !lost.has(h.peer) && !staying.some((one) => one.peer === h.peer))
+    const delay = delays(presences, known)
     const out: Holder[] = []
     for (let i = 0; i < this.chain.length; ) {
       if (!lost.has(this.chain[i].peer)) {
@@ -290,7 +462,7 @@ export class Asking {
         before: out.at(-1)?.peer ?? this.chain.at(-1)!.peer,
         after: this.chain[end]?.peer ?? this.chain[0].peer,
       }
-      const [path] = bestPaths(span, free, delay, this.health, (n) => this.ctx.draw(n))
+      const [path] = bestPaths(span, free, delay, known, (n) => this.ctx.draw(n))
       if (!path) return null
       out.push(...path.hosts)
       for (const host of path.hosts) free.splice(free.indexOf(host), 1)
@@ -302,7 +474,16 @@ export class Asking {
   // Running it.
 
   private open(chain: Holder[], turnMs: number): void {
-    this.epoch++
+    this.epoch = Math.max(this.epoch, this.hedge.epoch) + 1
+    const warm = this.hedge.end(chain.map((one) => one.peer))
+    if (warm) this.seated.add(warm)
+    try {
+      this.terms = this.paying?.terms(chain, this.answered, this.plan.question.maxTokens - this.answered) ?? null
+    } catch (error) {
+      if (!(error instanceof PaymentError)) throw error
+      this.stopPaying(error.message, true)
+      this.terms = null
+    }
     if (this.epoch > epochsMax) return this.fail(this.refusals > 0 ? 'busy' : 'lost', `${epochsMax} rings were tried`)
     this.standing = chain.every((one) => this.seated.has(one.peer))
     this.chain = chain
@@ -311,6 +492,9 @@ export class Asking {
     this.release(chain.map((one) => one.peer))
     this.asked.clear()
     this.replies.clear()
+    this.doubt = null
+    this.outrun = null
+    this.nobodySince = null
     this.deadline = this.ctx.now + (this.standing ? reopenMs : openMs)
     this.aliveAt = this.ctx.now
     const { ask } = this.plan
@@ -322,13 +506,17 @@ export class Asking {
   private sendOpen(peer: PeerKey): void {
     if (this.asked.has(peer)) return
     this.asked.add(peer)
+    this.sayOpen(peer, this.chain, this.epoch, this.terms)
+  }
+
+  private sayOpen(peer: PeerKey, hosts: readonly Holder[], epoch: number, terms: Uint8Array | null): void {
     const { question, session, draft } = this.plan
     const { modelId, prompt, sampler, seed, maxTokens, stopIds } = question
-    const chain = this.chain.map(({ peer: host, from, to, addresses }) => ({ peer: host, from, to, addresses }))
+    const chain = hosts.map(({ peer: host, from, to, addresses }) => ({ peer: host, from, to, addresses }))
     const input = hex(inputHashOf(question))
     const body = {
       session,
-      epoch: this.epoch,
+      epoch,
       requester: this.ctx.self,
       modelId,
       chain,
@@ -339,6 +527,7 @@ export class Asking {
       stopIds,
       promptLength: prompt.length,
       draft,
+      terms,
     }
     this.ctx.send(peer, signOpen(this.ctx.secret, body))
   }
@@ -354,7 +543,9 @@ export class Asking {
     for (const [i, { peer }] of this.chain.entries())
       this.ctx.send(peer, { kind: 'resume', session: this.plan.session, epoch: this.epoch, ...replay[i], committed })
     this.state = 'running'
+    this.paying?.began(this.answered)
     this.tokenAt = now
+    this.hedge.began()
     this.patience = now + patienceMs
     this.deadline = now + this.workMs()
     if (this.repair) {
@@ -383,15 +574,19 @@ export class Asking {
 
   /** Tokens from `position` on go to the first host. */
   private feed(position: number, generation: number): void {
-    for (let at = position; at < this.tokens.length; at += chunkRowsMax) {
-      const tokens = this.tokens.slice(at, at + chunkRowsMax)
+    this.sayTokens(this.chain[0].peer, this.epoch, generation, position, this.tokens.length)
+  }
+
+  private sayTokens(peer: PeerKey, epoch: number, generation: number, from: number, upto: number): void {
+    for (let at = from; at < upto; at += chunkRowsMax) {
+      const tokens = this.tokens.slice(at, Math.min(upto, at + chunkRowsMax))
       // The first host hashes tokens itself; this field binds nobody here.
       const chain = hex(chainStart(this.plan.session, 0))
       const { session } = this.plan
-      this.ctx.send(this.chain[0].peer, {
+      this.ctx.send(peer, {
         kind: 'rows',
         session,
-        epoch: this.epoch,
+        epoch,
         generation,
         position: at,
         layer: 0,
@@ -411,6 +606,7 @@ export class Asking {
     const { now } = this.ctx
     const roundMs = now - this.tokenAt
     this.tokenAt = now
+    this.hedge.round(roundMs, this.roundMs)
     this.suspect = null
     this.refusals = 0
     this.patience = now + patienceMs
@@ -429,19 +625,39 @@ export class Asking {
   private finish(stop: Stop): void {
     this.stop = stop
     this.state = 'closing'
+    this.hedge.end([])
     this.deadline = this.ctx.now + receiptMs
     const { session, ask, question } = this.plan
     this.ctx.notice({ of: 'ask', what: 'stop', ask, stop, tokens: this.tokens.slice(question.prompt.length) })
-    for (const { peer } of this.chain) this.ctx.send(peer, { kind: 'close', session, epoch: this.epoch, committed: this.tokens.length, receipt: true })
+    const ending = this.terms && { token: this.tokens.at(-1)!, stop }
+    for (const { peer } of this.chain) this.ctx.send(peer, { kind: 'close', session, epoch: this.epoch, committed: this.tokens.length, receipt: true, ending })
   }
 
   /** Every host that is still there has signed. */
   private settle(): void {
-    if (this.chain.every((one) => this.receipts.has(one.peer) || !this.links.isUp(one.peer))) this.conclude()
+    const has = (peer: PeerKey): boolean => this.receipts.has(peer) && (this.paying?.hasClaim(peer) ?? true)
+    if (this.chain.every((one) => has(one.peer) || !this.links.isUp(one.peer))) this.conclude()
   }
 
+  /** The last voucher goes out; the answer's end waits a moment until hosts have kept it. */
   private conclude(): void {
+    if (!this.paying) return this.done()
+    this.paying.finish(this.answered, true)
+    this.state = 'paying'
+    this.deadline = this.ctx.now + keepMs
+    this.concludePaid()
+  }
+
+  private concludePaid(): void {
+    if (this.paying?.isKept) this.done()
+  }
+
+  private done(): void {
     this.state = 'done'
+    const paying = this.paying ?? this.settled
+    const payments = paying?.summary() ?? []
+    if (paying && payments.length > 0)
+      this.ctx.notice({ of: 'ask', what: 'paid', ask: this.plan.ask, paid: paying.paid, limit: paying.limit, tokens: this.answered, legs: payments })
     const { question, session, ask } = this.plan
     const tokens = this.tokens.slice(question.prompt.length)
     const receipt: AnswerReceipt = {
@@ -454,11 +670,16 @@ export class Asking {
       stop: this.stop!,
       outputHash: outputHashOf(question, tokens, this.stop!),
       hosts: this.chain.flatMap((one) => this.receipts.get(one.peer) ?? []),
+      ...(payments.length > 0 ? { payments } : {}),
     }
     this.ctx.notice({ of: 'ask', what: 'receipt', ask, receipt })
   }
 
   private fail(reason: FailReason, message: string): void {
+    this.hedge.end([])
+    if (this.state === 'paying') return this.done()
+    // What came is paid for, before the hosts forget the session.
+    if (reason !== 'differs') this.paying?.finish(this.answered, false)
     this.release([])
     this.state = 'done'
     this.ctx.notice({ of: 'ask', what: 'failed', ask: this.plan.ask, reason, message })
@@ -470,7 +691,8 @@ export class Asking {
     for (const peer of [...this.seated, ...this.asked]) {
       if (staying.includes(peer)) continue
       this.seated.delete(peer)
-      if (this.links.isUp(peer)) this.ctx.send(peer, { kind: 'close', session, epoch: Math.max(1, this.epoch), committed: 0, receipt: false })
+      this.asked.delete(peer)
+      if (this.links.isUp(peer)) this.ctx.send(peer, { kind: 'close', session, epoch: Math.max(1, this.epoch), committed: 0, receipt: false, ending: null })
     }
   }
 }

@@ -61,11 +61,12 @@ export interface Part {
 
 /** Takes the rows of the next batch out of the seats' queues. Seats of friends go before all others. */
 export function nextBatch(seats: Seat[], rowsMax: number, cost: Cost, shares: Shares, isFriend: (peer: PeerKey) => boolean): Part[] {
-  const waiting = seats.filter((seat) => seat.resumed && seat.queue.length > 0 && seat.computing === 0)
+  const waiting = seats.filter((seat) => seat.resumed && seat.queue.length > 0 && seat.computing === 0 && seat.mayRun)
   const taken = new Map<PeerKey, number>()
-  /** Friends first, then whoever has used least, this batch included, then whoever waits longest. */
+  /** Friends first, then who pays, then whoever has used least, this batch included, then whoever waits longest. */
   const order = (a: Seat, b: Seat): number =>
     Number(isFriend(b.requester)) - Number(isFriend(a.requester)) ||
+    Number(b.earning !== null) - Number(a.earning !== null) ||
     shares.of(a.requester) + (taken.get(a.requester) ?? 0) - shares.of(b.requester) - (taken.get(b.requester) ?? 0) ||
     a.queue[0].since - b.queue[0].since ||
     a.sequence - b.sequence

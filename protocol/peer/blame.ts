@@ -8,6 +8,7 @@ import { hex } from '../hash.ts'
 import { chainMax, contextMax, layersMax, stopIdsMax, vocabMax } from '../limits.ts'
 import type { PeerKey } from './machine.ts'
 import { layerAt, stops } from './messages.ts'
+import { paidLegsShape } from './payment.ts'
 import {
   type AnswerReceipt,
   boundaryBytes,
@@ -53,7 +54,10 @@ const receiptShape = map({
 
 /** Reads a receipt from what JSON.parse gave. Throws MessageError (shape, sampler) saying which field is wrong. */
 export function parseReceipt(json: unknown): AnswerReceipt {
-  const receipt = receiptShape.read(json, 'the receipt') as AnswerReceipt
+  const { payments, ...rest } = (json ?? {}) as Record<string, unknown>
+  const receipt = receiptShape.read(rest, 'the receipt') as AnswerReceipt
+  // Left out where nothing was paid.
+  if (payments !== undefined) receipt.payments = paidLegsShape.read(payments, 'the receipt.payments')
   try {
     checkSampler(receipt.question.sampler)
   } catch (error) {

@@ -14,6 +14,8 @@ export class Context {
   readonly boot: number
   readonly invitation: Uint8Array | null
   readonly tells: boolean
+  readonly linksMax: number
+  readonly earnings: NonNullable<PeerOptions['earnings']>
   readonly table: PresenceTable
   /** Time of the event being handled, monotonic milliseconds. */
   now = 0
@@ -30,6 +32,8 @@ export class Context {
     this.self = hex(publicKeyOf(options.secret))
     this.invitation = options.invitation ?? null
     this.tells = options.tellsPresence ?? false
+    this.linksMax = options.linksMax ?? Infinity
+    this.earnings = options.earnings ?? { payee: null }
     this.table = new PresenceTable(networkOf(this.invitation))
     this.next = random(new DataView(options.seed.buffer, options.seed.byteOffset).getUint32(0, true))
   }

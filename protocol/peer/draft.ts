@@ -41,14 +41,17 @@ export class DraftPace {
     for (let i = 0; i < Math.min(tried, accepted + 1); i++) this.hit = this.hit * 0.9 + (i < accepted ? 0.1 : 0)
   }
 
-  /** 0, 2, 4 or 8: the one with the most tokens per time, guesses only when they bring a tenth. `rowMs`: a further row at this host, for want of anything better. */
-  count(hosts: number, rowMs: number): number {
+  /**
+   * 0, 2, 4 or 8: the one with the most tokens per time, guesses only when they bring a tenth of a token. `rowMs`: a further row at this host, for want of
+   * anything better; `together`: sessions that share a batch here, all of which wait for the guesses of one.
+   */
+  count(hosts: number, rowMs: number, together = 1): number {
     this.sinceProbe++
     const round = this.roundMs
     if (round === null) return 0
     const guess = this.guessMs ?? rowMs * hosts
     let best = 0
-    let bestRate = 1 / round
+    let bestRate = together / round
     for (const k of [2, 4, draftMax]) {
       let expected = 1
       let right = 1
@@ -56,8 +59,8 @@ export class DraftPace {
         right *= this.hit
         expected += right
       }
-      const rate = expected / (round + k * guess)
-      if (rate > bestRate && rate * round >= 1.1) {
+      const rate = (together - 1 + expected) / (round + k * guess)
+      if (rate > bestRate && rate * round >= together + 0.1) {
         best = k
         bestRate = rate
       }

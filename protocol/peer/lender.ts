@@ -6,7 +6,7 @@ import { type Announced, Announcer } from './announcer.ts'
 import type { Context } from './context.ts'
 import type { Links } from './links.ts'
 import type { HostState, Lending, ModelFacts, PeerEvent, PeerKey } from './machine.ts'
-import { betterPlace, bytesNeeded, coverageOf, type Device, type Placed, place } from './placement.ts'
+import { betterPlace, bytesNeeded, coverageOf, type Device, hasRing, type Placed, place } from './placement.ts'
 import { Served } from './served.ts'
 import type { Holding, Serving } from './serving.ts'
 
@@ -55,7 +55,11 @@ export class Lender implements Holding {
 
   constructor(ctx: Context, links: Links) {
     this.ctx = ctx
-    this.announcer = new Announcer(ctx, () => links.near())
+    this.announcer = new Announcer(
+      ctx,
+      () => links.near(),
+      () => links.up(),
+    )
   }
 
   get accepting(): boolean {
@@ -124,6 +128,11 @@ export class Lender implements Holding {
     this.announcer.goodbye()
   }
 
+  /** A relay has come, or come again: it hears of this peer from itself. */
+  introduce(peer: PeerKey): void {
+    this.announcer.tellOwn(peer)
+  }
+
   reach(addresses: string[]): void {
     this.announcer.reach(addresses)
   }
@@ -163,7 +172,13 @@ export class Lender implements Holding {
 
   tick(): void {
     const { now } = this.ctx
-    for (const [modelId, served] of this.models) if (served.state === 'leaving' && served.seats.size === 0 && !served.busy) this.unload(modelId, 'free')
+    for (const [modelId, served] of this.models) {
+      if (served.state === 'leaving' && served.seats.size === 0 && !served.busy) this.unload(modelId, 'free')
+      const stuck = served.stuckJob(now)
+      if (stuck === null) continue
+      this.serving.computeFailed(stuck, 'the engine does not answer', true)
+      this.lost(modelId)
+    }
     if (this.draining && (this.serving.seats.size === 0 || now >= this.drainUntil)) this.leave()
     if (this.moving && (this.serving.seats.size === 0 || now >= this.drainUntil)) {
       const { moving } = this
@@ -208,7 +223,7 @@ export class Lender implements Holding {
     const all = ctx.table.all()
     for (const [modelId, { facts, segment, state }] of this.models) {
       const hole = coverageOf(facts, all).includes(0)
-      if (hole && state === 'ready') this.checkAt = Math.min(this.checkAt, ctx.now + ctx.draw(urgentCheckMsMost))
+      if ((hole || !hasRing(facts, all)) && state === 'ready') this.checkAt = Math.min(this.checkAt, ctx.now + ctx.draw(urgentCheckMsMost))
       // Those who joined at the same moment chose the same: all but the least of them choose again, once.
       const same = all.some((one) => one.peer < ctx.self && one.held.some((h) => h.modelId === modelId && h.from === segment.from && h.to === segment.to))
       if (!hole || state !== 'loading' || !same || this.chosenAgain) continue
@@ -314,10 +329,12 @@ export class Lender implements Holding {
       }
     })
     const { state } = this
+    const { payee } = this.ctx.earnings
     return {
       state: state === 'serving' ? 'serving' : state === 'draining' ? 'draining' : state === 'loading' ? 'joining' : 'idle',
       throttled: this.throttled,
       held: state === 'paused' ? [] : held,
+      pay: payee && { chain: payee.chain, account: payee.account, only: lending.paidOnly ?? false },
     }
   }
 

@@ -3,6 +3,7 @@
 import type { Row, Segment } from '../engine/engine.ts'
 import type { Stop } from '../engine/generate.ts'
 import type { NoiseKey, Sampler } from '../engine/sampler.ts'
+import type { PaidLeg, Payee, Payer } from './payment.ts'
 import type { AnswerReceipt } from './receipt.ts'
 
 /** Public key of a peer, 64 hexadecimal digits. The network's name for it is made from the same key. */
@@ -43,6 +44,8 @@ export interface Lending {
   friends?: PeerKey[]
   /** Serves only friends and its own. */
   friendsOnly?: boolean
+  /** Serves friends, and strangers that pay. Otherwise who pays nothing is served after those who do. */
+  paidOnly?: boolean
 }
 
 /** One row's wish: nothing, or the token that follows it. `recent`: the tokens the penalty looks at, in order, the row's own last; empty when the sampler has no penalty. */
@@ -90,6 +93,8 @@ export type PeerEvent =
   | { kind: 'computed'; job: number; boundary: Int32Array | null; tokens: (number | null)[] }
   /** `lost`: the engine is gone and must be loaded anew. */
   | { kind: 'computeFailed'; job: number; message: string; lost: boolean }
+  /** Answer to `keep` with the same mark: a crash cannot reach it any more. */
+  | { kind: 'kept'; leg: string; mark: number }
   // Time.
   | { kind: 'timer' }
   // Commands of the person or program that owns this peer.
@@ -104,7 +109,7 @@ export type PeerEvent =
   /** The tab is hidden or the device throttled: fewer sessions, said in the presence. */
   | { kind: 'throttled'; throttled: boolean }
   /** `ask` is the caller's number for this question. `draft` false: no speculation. `local`: never leave this device's own host. */
-  | { kind: 'ask'; ask: number; question: Question; facts: ModelFacts; draft?: boolean }
+  | { kind: 'ask'; ask: number; question: Question; facts: ModelFacts; draft?: boolean; payer?: Payer }
   | { kind: 'cancel'; ask: number }
 
 export type PeerAction =
@@ -116,6 +121,10 @@ export type PeerAction =
   | { kind: 'compute'; job: number; modelId: string; rows: Row[]; wants: RowWant[]; boundary: Int32Array | null }
   /** Never sent while a job of that model is under way. */
   | { kind: 'truncate'; modelId: string; sequence: number; length: number }
+  /** Puts what this host needs to be paid where a crash cannot reach it, in place of what was there under that name, then `kept`. */
+  | { kind: 'keep'; leg: string; mark: number; record: Uint8Array }
+  /** Nothing more will come for that paid session: bring its last voucher to the ledger. */
+  | { kind: 'settle'; leg: string }
   | { kind: 'load'; modelId: string; segment: Segment }
   | { kind: 'unload'; modelId: string }
   /** Call step({ kind: 'timer' }) no later than at that time. Replaces earlier wakes. */
@@ -137,6 +146,10 @@ export type Notice =
   /** A host was replaced or woken; `lost` lists those that are no longer used. */
   | { of: 'ask'; what: 'repaired'; ask: number; lost: PeerKey[]; reason: string; stallMs: number }
   | { of: 'ask'; what: 'stop'; ask: number; stop: Stop; tokens: number[] }
+  /** What an answer has cost, µ, once its hosts have the last voucher: before `receipt`, which comes after it. `limit`: what it might have cost. */
+  | { of: 'ask'; what: 'paid'; ask: number; paid: number; limit: number; tokens: number; legs: PaidLeg[] }
+  /** Who asks wanted to pay, and cannot from here on: hosts serve for nothing, or not. */
+  | { of: 'ask'; what: 'unpaid'; ask: number; message: string }
   /** After `stop`: signed by every host, or by those that still answered. */
   | { of: 'ask'; what: 'receipt'; ask: number; receipt: AnswerReceipt }
   | { of: 'ask'; what: 'failed'; ask: number; reason: FailReason; message: string }
@@ -149,6 +162,8 @@ export type Notice =
   | { of: 'host'; what: 'refused'; peer: PeerKey; why: string }
   /** Rows computed in a batch and for how many sessions, after each one. */
   | { of: 'host'; what: 'computed'; modelId: string; rows: number; sessions: number; ms: number }
+  /** A voucher is kept: tokens of that paid session that are paid now. */
+  | { of: 'host'; what: 'vouched'; session: string; leg: string; modelId: string; tokens: number }
   // Of the mesh.
   | { of: 'mesh'; what: 'peers'; known: number; connected: number }
   /** A peer broke the protocol, or a limit; what it sent was dropped. */
@@ -172,4 +187,8 @@ export interface PeerOptions {
   invitation?: Uint8Array | null
   /** Answers others who ask for the presence table (relays do). */
   tellsPresence?: boolean
+  /** Direct connections it keeps, relays aside; no bound by default. Those of running sessions stay, of the others the one that has been silent longest goes. */
+  linksMax?: number
+  /** Into what it is paid as a host; may be set later, and changed. */
+  earnings?: { payee: Payee | null }
 }

@@ -26,6 +26,7 @@ import {
   boundaryBytesMax,
   chainMax,
   chunkRowsMax,
+  claimBytesMax,
   contextMax,
   draftMax,
   frameBytesMax,
@@ -34,8 +35,11 @@ import {
   presenceBatchMax,
   presenceBytesMax,
   reasonBytesMax,
+  recordBytes,
   stopIdsMax,
+  termsBytesMax,
   vocabMax,
+  voucherBytesMax,
 } from '../limits.ts'
 import type { PeerKey } from './machine.ts'
 
@@ -47,6 +51,8 @@ export const layerAt = integer(0, layersMax)
 const position = integer(0, contextMax)
 const token = integer(0, vocabMax - 1)
 const session = hexBytes(16)
+/** The ledger's name of a paid session. */
+const leg = hexBytes(32)
 /** A session of 65,535 repairs is not one that anyone waits for. */
 const epoch = integer(1, 65535)
 /** Grows with every rejected draft: at most once a position. */
@@ -77,10 +83,10 @@ export const samplerShape: Shape<Sampler> = {
 const link = map({ peer: key, from: layerAt, to: layerAt, addresses: list(text(addressBytesMax), presenceAddressesMax) })
 const hopTimes = list(map({ waitMs: ms, computeMs: ms }), chainMax)
 
-export const refusals = ['notHeld', 'full', 'draining', 'paused', 'friends', 'limit', 'unreachable', 'input'] as const
+export const refusals = ['notHeld', 'full', 'draining', 'paused', 'friends', 'limit', 'unreachable', 'input', 'terms', 'unpaid'] as const
 export type Refusal = (typeof refusals)[number]
-/** `lost`: the engine or its cache is gone; `differs`: bytes do not hash to what their sender said; `gap`: rows to replay are no longer kept. */
-export const troubles = ['lost', 'differs', 'unreachable', 'gap', 'leaving', 'input'] as const
+/** `lost`: the engine or its cache is gone; `differs`: bytes do not hash to what their sender said; `gap`: rows to replay are no longer kept; `unpaid`: no voucher came. */
+export const troubles = ['lost', 'differs', 'unreachable', 'gap', 'leaving', 'input', 'unpaid'] as const
 
 /** What an open says before its signature. */
 const openFields = {
@@ -96,6 +102,8 @@ const openFields = {
   stopIds: list(token, stopIdsMax),
   promptLength: integer(1, contextMax),
   draft: boolean,
+  /** What is paid for it, in the ledger's own bytes (payment.ts); null: nothing. */
+  terms: nullable(bytes(1, termsBytesMax)),
 }
 const openSigned = map(openFields)
 
@@ -112,8 +120,8 @@ const shapes = {
 
   /** Requester to every host of the chain. With a known session and a newer epoch: everything older is void. */
   open: map({ ...openFields, signature: bytes(64, 64) }),
-  /** Host: room is reserved, my successor is reachable; rows [0, kept) are cached, outputs of [logFrom, kept) can be replayed. */
-  opened: map({ session, epoch, kept: position, logFrom: position }),
+  /** Host: room is reserved, my successor is reachable; rows [0, kept) are cached, outputs of [logFrom, kept) can be replayed. `credit`: tokens computed ahead of the last voucher, 0 for who pays nothing. */
+  opened: map({ session, epoch, kept: position, logFrom: position, credit: integer(0, 65535) }),
   /** Host: no, and why; `peer`: the successor that cannot be reached; `waitMs`: when to come again; `place`: in the line, 0 = none. */
   refused: map({ session, epoch, why: oneOf(refusals), peer: nullable(key), place: integer(0, 65535), waitMs: ms, message: reason }),
   /** Requester, when all have opened: forget rows from `keep` on, send your outputs again from `replayFrom` on; the tokens [0, committed) are settled. */
@@ -151,12 +159,28 @@ const shapes = {
   trouble: map({ session, epoch, why: oneOf(troubles), peer: nullable(key), message: reason }),
   /** Requester to hosts, every two seconds: I am still here. */
   alive: map({ session, epoch }),
-  /** Requester: the session is over. With `receipt`: sign for the tokens [0, committed) first. */
-  close: map({ session, epoch, committed: position, receipt: boolean }),
+  /** Requester: the session is over. With `receipt`: sign for the tokens [0, committed) first; with `ending`, of a paid session, also a claim: the last token has been no row. */
+  close: map({ session, epoch, committed: position, receipt: boolean, ending: nullable(map({ token, stop: oneOf(stops) })) }),
   /** Host to its successor at the end, see receipt.ts. */
   statement: map({ session, epoch, ...statement }),
   /** Host to requester at the end: the same, and what its predecessor said. */
   receipt: map({ session, ...statement, link: nullable(map({ peer: key, ...statement })) }),
+
+  /** Requester to the hosts of a paid session of the ledger (`leg`): all that is owed up to now. Also after the close. */
+  voucher: map({ session, leg, voucher: bytes(1, voucherBytesMax) }),
+  /** Host: that is kept where a crash cannot reach it, and pays for the first `tokens` tokens of the leg. */
+  vouched: map({ session, leg, tokens: position }),
+  /** Host to requester at the end of a paid session: its claim and what its rows were, inRoot and outRoot of each. */
+  claim: map({ session, leg, claim: bytes(1, claimBytesMax), signature: bytes(64, 64), records: bytes(0, contextMax * recordBytes) }),
+
+  /** Before a connection is ended on purpose: why. */
+  bye: map({ why: reason }),
+
+  /** Requester to the hosts of a ring that is late: how far are you? And the answer: rows [0, position) are computed. */
+  probe: map({ session, epoch }),
+  probed: map({ session, epoch, position }),
+  /** Requester to the host before the late one: send your outputs [0, upto) also to this second holder of the next layers, as rows of the epoch `standby`. */
+  feed: map({ session, epoch, to: key, addresses: list(text(addressBytesMax), presenceAddressesMax), standby: epoch, upto: position }),
 } satisfies Record<string, SomeShape>
 
 type Shapes = typeof shapes
@@ -169,7 +193,8 @@ export type MessageOf<K extends MessageKind> = Extract<Message, { kind: K }>
 export const messageKinds = Object.keys(shapes) as MessageKind[]
 
 /** Longest maps by kind: presences carry bulk, rows their tokens, an open its addresses, everything else is small. */
-const bytesMax = (kind: MessageKind): number => (kind === 'presences' ? 1 << 20 : kind === 'open' || kind === 'rows' ? 32768 : 2048)
+const bytesMax = (kind: MessageKind): number =>
+  kind === 'presences' ? 1 << 20 : kind === 'claim' ? contextMax * recordBytes + 2048 : kind === 'open' || kind === 'rows' ? 32768 : 2048
 
 const codecs = new Map<MessageKind, Codec<unknown>>(
   messageKinds.map((kind) => [kind, codec(`a message ${kind}`, shapes[kind] as Shape<unknown>, bytesMax(kind))]),

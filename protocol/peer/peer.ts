@@ -6,7 +6,7 @@ import { Lender } from './lender.ts'
 import { Links } from './links.ts'
 import type { ModelFacts, PeerAction, PeerEvent, PeerKey, PeerMachine, PeerOptions } from './machine.ts'
 import type { Message, MessageOf } from './messages.ts'
-import type { PresenceTable } from './presence.ts'
+import { type PresenceTable, presencePeer } from './presence.ts'
 import { Requester } from './requester.ts'
 import { type Outlook, outlookOf } from './runnable.ts'
 import { Serving } from './serving.ts'
@@ -39,6 +39,7 @@ export class Peer implements PeerMachine {
     this.serving = new Serving(this.ctx, this.links, this.lender)
     this.lender.serving = this.serving
     this.requester = new Requester(this.ctx, this.links)
+    this.links.isNeeded = (peer) => this.serving.needs(peer) || this.requester.needs(peer)
   }
 
   /** Peers that are connected and greeted. */
@@ -72,9 +73,12 @@ export class Peer implements PeerMachine {
     const { ctx } = this
     // Times are whole 1024ths of a millisecond: sums and differences of those are exact, so a wake-up that is due is never a hair too early.
     ctx.now = Math.floor(now * 1024) / 1024
-    if (event.kind === 'timer' && ctx.now - this.dueAt > sleptMs) this.requester.overslept()
+    if (event.kind === 'timer' && ctx.now - this.dueAt > sleptMs) {
+      this.links.overslept()
+      this.requester.overslept()
+    }
     this.handle(event)
-    for (const peer of this.links.tick()) this.lost(peer, 'it cannot be reached')
+    for (const peer of this.links.tick()) this.lost(peer, 'it does not answer')
     if (ctx.now - this.sweptAt >= sweepMs) {
       this.sweptAt = ctx.now
       this.table.expire(ctx.now)
@@ -112,7 +116,9 @@ export class Peer implements PeerMachine {
         if (message === 'up') {
           serving.up(event.peer)
           requester.up(event.peer)
+          if (links.isTelling(event.peer)) lender.introduce(event.peer)
         } else if (message === 'apart') this.lost(event.peer, 'it is of another group or version')
+        else if (message?.kind === 'bye') this.lost(event.peer, message.why)
         else if (message) this.message(event.peer, message)
         return
       }
@@ -134,6 +140,8 @@ export class Peer implements PeerMachine {
         if (event.lost && modelId) lender.lost(modelId)
         return
       }
+      case 'kept':
+        return serving.earnings.kept(event.leg, event.mark)
       case 'lend':
         return lender.lend(event.lending)
       case 'pause':
@@ -148,11 +156,12 @@ export class Peer implements PeerMachine {
         lender.throttled = event.throttled
         return
       case 'ask':
-        return requester.ask(event.ask, event.question, event.facts, event.draft ?? true)
+        return requester.ask(event.ask, event.question, event.facts, event.draft ?? true, event.payer ?? null)
       case 'cancel':
         return requester.cancel(event.ask)
       case 'timer':
-        return
+        // Whatever was urgent is on its way by now.
+        return serving.earnings.idle(serving.seats.values())
     }
   }
 
@@ -174,10 +183,16 @@ export class Peer implements PeerMachine {
         return serving.taken(peer, message)
       case 'alive':
         return serving.alive(peer, message)
+      case 'probe':
+        return serving.probe(peer, message)
+      case 'feed':
+        return serving.feed(peer, message)
       case 'close':
         return serving.close(peer, message)
       case 'statement':
         return serving.statement(peer, message)
+      case 'voucher':
+        return serving.earnings.voucher(peer, message)
       case 'askPresence':
         return this.tell(peer)
       case 'presences':
@@ -212,10 +227,13 @@ export class Peer implements PeerMachine {
   }
 
   private hear(peer: PeerKey, message: MessageOf<'presences'>): void {
-    if (!this.links.mayTell(peer)) return void this.links.strike(peer, 'tells presences that nobody asked for')
+    const isOwn = message.records.length === 1 && presencePeer(message.records[0].bytes) === peer
+    if (!isOwn && !this.links.mayTell(peer)) return void this.links.strike(peer, 'tells presences that nobody asked for')
     for (const { ageMs, bytes } of message.records) {
       try {
-        this.table.offer(bytes, this.ctx.now, ageMs)
+        const found = this.table.offer(bytes, this.ctx.now, ageMs)
+        // Who has gone can say it only once: its neighbours say it to the others.
+        if (isOwn && found === 'new' && !this.table.get(peer)) this.ctx.act({ kind: 'publish', bytes })
       } catch (error) {
         if (!(error instanceof MessageError)) throw error
         this.links.strike(peer, error.message)

@@ -81,6 +81,36 @@ export function candidates(facts: ModelFacts, presences: readonly Presence[], se
   return found
 }
 
+/** Ends of layers that a row can get to from the beginning, and beginnings from which it gets to the end: hosts of a ring follow each other exactly. */
+function meetings(
+  facts: { modelId: string; layers: number },
+  presences: readonly Presence[],
+  except?: PeerKey,
+): { reached: Set<number>; leading: Set<number> } {
+  const ranges = presences
+    .filter((one) => one.peer !== except && one.state !== 'draining' && one.state !== 'gone')
+    .flatMap((one) => one.held.filter((held) => held.modelId === facts.modelId && held.layers === facts.layers))
+  const reached = new Set([0])
+  for (const { from, to } of ranges.toSorted((a, b) => a.from - b.from)) if (reached.has(from)) reached.add(to)
+  const leading = new Set([facts.layers])
+  for (const { from, to } of ranges.toSorted((a, b) => b.to - a.to)) if (leading.has(to)) leading.add(from)
+  return { reached, leading }
+}
+
+/** Whether some hosts follow each other from the first layer to the last. All layers may be held and none do: ranges may overlap and not meet. */
+export const hasRing = (facts: { modelId: string; layers: number }, presences: readonly Presence[]): boolean =>
+  meetings(facts, presences).reached.has(facts.layers)
+
+/** Ranges that would close a ring where there is none, within the memory; the shortest first, since others may lack memory for more. */
+function bridges(facts: ModelFacts, presences: readonly Presence[], self: PeerKey, memoryBytes: number): Segment[] {
+  const { reached, leading } = meetings(facts, presences, self)
+  if (reached.has(facts.layers)) return []
+  return [...reached]
+    .flatMap((from) => [...leading].filter((to) => to > from).map((to) => ({ from, to })))
+    .filter((segment) => bytesNeeded(facts, segment, memoryBytes) !== null)
+    .sort((a, b) => a.to - a.from - (b.to - b.from) || a.from - b.from)
+}
+
 /** Whether coverage `a`, weakest layer first, is better than `b`: the first difference decides. */
 function compareCoverage(a: readonly number[], b: readonly number[]): number {
   const x = a.toSorted((p, q) => p - q)
@@ -103,6 +133,11 @@ export function place(models: readonly ModelFacts[], presences: readonly Presenc
   let best: { placed: Placed; coverage: number[]; hole: boolean; cached: boolean; length: number }[] = []
   for (const facts of models) {
     const before = coverageOf(facts, presences, device.self)
+    // Every layer is held, and no ring goes through them: that comes first.
+    if (!before.includes(0)) {
+      const [bridge] = bridges(facts, presences, device.self, device.memoryBytes)
+      if (bridge) return { modelId: facts.modelId, segment: bridge }
+    }
     for (const segment of candidates(facts, presences, device.self, device.memoryBytes)) {
       const length = segment.to - segment.from
       const rate = 1_000_000 / Math.max(1, length * device.layerUs(facts))
@@ -149,6 +184,11 @@ export function betterPlace(
   current: Segment,
   draw: (below: number) => number,
 ): { placed: Placed; urgent: boolean } | null {
+  if (!hasRing(facts, presences)) {
+    // Nothing runs as it is, so nothing is lost by leaving a place.
+    const [bridge] = bridges(facts, presences, device.self, device.memoryBytes)
+    if (bridge) return { placed: { modelId: facts.modelId, segment: bridge }, urgent: true }
+  }
   const without = holdersOf(facts, presences, device.self)
   const now = coverageOf(facts, presences)
   const placed = place([facts], presences, device, draw)

@@ -6,6 +6,7 @@ import { publicKeyOf, sign, verify } from '../keys.ts'
 import { addressBytesMax, layersMax, presenceAddressesMax, presenceBytesMax, presenceCountMax, presenceModelsMax, presenceNearMax } from '../limits.ts'
 import type { PeerKey } from './machine.ts'
 import { key, layerAt } from './messages.ts'
+import { payShape } from './payment.ts'
 
 /** 'main', or for a private group a name that tells nothing of its secret. */
 export const networkOf = (invitation: Uint8Array | null): string => (invitation ? hex(hashTagged('group', invitation)) : 'main')
@@ -50,6 +51,7 @@ const fields = {
   held: list(heldShape, presenceModelsMax),
   /** Round trips to peers it is connected to (first eight bytes of their keys): what routing knows of ways that are not its own. */
   near: list(map({ peer: hexBytes(8), ms: integer(0, 60_000) }), presenceNearMax),
+  pay: payShape,
 }
 const unsigned = map(fields)
 const signed = map({ ...fields, signature: hexBytes(64) })
@@ -76,6 +78,16 @@ export function decodePresence(bytes: Uint8Array, network: string): Presence & {
   if (fault) throw new MessageError(`a presence with the layers ${fault.from} to ${fault.to} of ${fault.layers}`)
   if (new Set(presence.held.map((held) => held.modelId)).size !== presence.held.length) throw new MessageError('a presence that names a model twice')
   return presence
+}
+
+/** Whose record it says it is; null when it is none. Nothing else of it is looked at. */
+export function presencePeer(bytes: Uint8Array): PeerKey | null {
+  try {
+    return signedCodec.decode(bytes).peer
+  } catch (error) {
+    if (error instanceof MessageError) return null
+    throw error
+  }
 }
 
 export const isSignedPresence = (presence: Presence & { signature: string }): boolean =>

@@ -5,6 +5,7 @@ import type { Stop } from '../engine/generate.ts'
 import { fromHex, hashTagged, hex, lengthPrefixed, u32, u32s } from '../hash.ts'
 import { sign, verify } from '../keys.ts'
 import type { PeerKey, Question } from './machine.ts'
+import type { PaidLeg } from './payment.ts'
 
 /**
  * A host's signed word: of rows [0, count) these came in and these went out. Of the last host, the tokens it chose went out. Hexadecimal digits.
@@ -38,6 +39,8 @@ export interface AnswerReceipt {
   outputHash: string
   /** In layer order. Hosts that left before the end have signed nothing: their layers are in the receipt of who replaced them. */
   hosts: HostReceipt[]
+  /** Sessions of the ledger that paid for it, in the order of its tokens; left out when nothing was paid. */
+  payments?: PaidLeg[]
 }
 
 /** The running hash before the first row: H("chain", session, layer u32). */

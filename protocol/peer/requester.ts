@@ -5,6 +5,7 @@ import { Health } from './health.ts'
 import type { Links } from './links.ts'
 import type { ModelFacts, PeerKey, Question } from './machine.ts'
 import type { Message } from './messages.ts'
+import type { Payer } from './payment.ts'
 import { sessionName } from './receipt.ts'
 
 export class Requester {
@@ -20,10 +21,10 @@ export class Requester {
     this.health = new Health(ctx, links)
   }
 
-  ask(ask: number, question: Question, facts: ModelFacts, draft: boolean): void {
+  ask(ask: number, question: Question, facts: ModelFacts, draft: boolean, payer: Payer | null = null): void {
     const session = sessionName(this.ctx.self, this.ctx.seed, this.count++)
     const capped = { ...question, maxTokens: Math.min(question.maxTokens, facts.context) }
-    const asking = new Asking({ ask, question: capped, facts, draft, session }, this.ctx, this.links, this.health)
+    const asking = new Asking({ ask, question: capped, facts, draft, session, payer }, this.ctx, this.links, this.health)
     if (asking.state !== 'done') this.askings.set(session, asking)
   }
 
@@ -51,6 +52,15 @@ export class Requester {
       case 'receipt':
         asking?.receipt(peer, message)
         return true
+      case 'probed':
+        asking?.probed(peer, message)
+        return true
+      case 'vouched':
+        asking?.vouched(peer, message)
+        return true
+      case 'claim':
+        asking?.claim(peer, message)
+        return true
       case 'tokens':
         // The first host hears this too, and may be this very peer.
         asking?.took(peer, message)
@@ -61,6 +71,12 @@ export class Requester {
       default:
         return false
     }
+  }
+
+  /** Whether a question that runs is answered by this host. */
+  needs(peer: PeerKey): boolean {
+    for (const asking of this.askings.values()) if (asking.needs(peer)) return true
+    return false
   }
 
   up(peer: PeerKey): void {

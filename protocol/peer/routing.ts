@@ -68,7 +68,7 @@ export function delays(presences: readonly Presence[], known: Knowledge): (a: Pe
   }
 }
 
-interface Path {
+export interface Path {
   hosts: Holder[]
   ms: number
 }

@@ -6,6 +6,8 @@ import type { Stop } from '../engine/generate.ts'
 import type { NoiseKey } from '../engine/sampler.ts'
 import { equalBytes, fromHex, hex } from '../hash.ts'
 import { boundaryBytesMax, chunkRowsMax } from '../limits.ts'
+import { Boundaries } from './boundaries.ts'
+import type { Earning } from './earning.ts'
 import type { HopTime, ModelFacts, PeerKey, RowWant } from './machine.ts'
 import type { MessageOf } from './messages.ts'
 import { boundaryBytes, chainNext, chainStart, tokenBytes } from './receipt.ts'
@@ -40,6 +42,9 @@ export const stopOf = (
   if (length - open.promptLength >= open.maxTokens) return 'length'
   return length >= context ? 'context' : null
 }
+
+/** Rows of one message: wide ones are fewer. */
+const chunkOf = (hidden: number): number => Math.max(1, Math.min(chunkRowsMax, Math.floor(boundaryBytesMax / (hidden * 4))))
 
 export class Seat {
   readonly facts: ModelFacts
@@ -78,6 +83,12 @@ export class Seat {
   answer: MessageOf<'tokens'> | null = null
   /** Rows computed so far, also those cut again: what this session costs. */
   rowsDone = 0
+  /** The paid session that it is part of, null for who pays nothing. */
+  earning: Earning | null = null
+  /** Only where it is paid: others sign running hashes alone. */
+  boundaries: Boundaries | null = null
+  /** Since when rows wait for a voucher. */
+  unpaidSince: number | null = null
   aliveAt = 0
   progressAt = 0
   roundAt = 0
@@ -136,12 +147,38 @@ export class Seat {
       this.outChain = [chainStart(this.session, this.to)]
       this.log = []
       this.logBytes = 0
+      if (this.boundaries) this.boundaries = this.newBoundaries()
     }
+  }
+
+  private newBoundaries(): Boundaries {
+    return new Boundaries(this.facts.hidden, this.first, this.last)
+  }
+
+  /** The terms from now on. What came before them has left no roots, and no claim can be made of it. */
+  pay(earning: Earning | null): void {
+    this.earning = earning
+    if (earning && this.end === 0) this.boundaries ??= this.newBoundaries()
+  }
+
+  /** Whether the rows that wait may be computed before the next voucher comes. */
+  get mayRun(): boolean {
+    const piece = this.queue[0]
+    return !this.earning || !piece || !this.isLive(piece.position) || piece.position + 1 - this.open.promptLength < this.earning.reach
+  }
+
+  /** The last host only: whether it chose `token` after row `position` − 1. */
+  hasChosen(position: number, token: number): boolean {
+    if (!this.last) return true
+    const index = position + 1 - this.open.promptLength
+    const [before, after] = [this.outChain[index - 1], this.outChain[index]]
+    return before !== undefined && after !== undefined && equalBytes(chainNext(before, position, tokenBytes(token)), after)
   }
 
   resume(keep: number, replayFrom: number, committed: number): void {
     this.cut(Math.min(keep, this.kept))
     this.committed = committed
+    if (this.earning) this.earning.start ??= committed - this.open.promptLength
     this.sent = replayFrom
     this.taken = this.sent
     this.resumed = true
@@ -164,6 +201,7 @@ export class Seat {
       const count = Math.min(piece.count, length - piece.position)
       return count > 0 ? [{ ...piece, count, boundary: piece.boundary?.subarray(0, count * hidden) ?? null }] : []
     })
+    this.boundaries?.cut(length)
     this.inChain.length = Math.min(this.inChain.length, length + 1)
     if (!this.last) this.outChain.length = Math.min(this.outChain.length, length + 1)
     while (this.log.length > 0) {
@@ -203,6 +241,7 @@ export class Seat {
     }
     const skip = this.end - position
     this.inChain.push(...chains.slice(1 + skip))
+    if (boundary) this.boundaries?.came(this.end, boundary.subarray(skip * hidden))
     this.add(tokens.slice(skip), boundary?.subarray(skip * hidden) ?? null, now, message.times)
     return 'queued'
   }
@@ -252,6 +291,7 @@ export class Seat {
       const { hidden } = this.facts
       const rows = boundary.slice(0, valid * hidden)
       for (let i = 0; i < valid; i++) this.outChain.push(chainNext(this.outChain[position + i], position + i, boundaryBytes(rows, i, hidden)))
+      this.boundaries?.went(position, rows)
       this.log.push({ position, rows, times: [...times.slice(0, this.index), time] })
       this.logBytes += rows.byteLength
     }
@@ -268,16 +308,37 @@ export class Seat {
   /** The next message of rows for the successor, null when there is none or it must wait for `taken`. */
   nextRows(): MessageOf<'rows'> | null {
     if (!this.resumed || this.last || this.sent >= this.kept) return null
-    const { hidden } = this.facts
-    const chunk = Math.max(1, Math.min(chunkRowsMax, Math.floor(boundaryBytesMax / (hidden * 4))))
+    const chunk = chunkOf(this.facts.hidden)
     // Two chunks under way per hop: the successor always has one to compute, and its memory stays bounded.
     if (!this.isLive(this.sent) && this.sent - this.taken >= 2 * chunk) return null
-    const piece = this.log.find((one) => one.position + one.rows.length / hidden > this.sent)
-    if (!piece || piece.position > this.sent) return null
-    const skip = this.sent - piece.position
-    const count = Math.min(chunk, piece.rows.length / hidden - skip)
-    const position = this.sent
-    this.sent += count
+    const rows = this.rowsAt(this.sent, this.kept)
+    if (rows) this.sent += rows.tokens.length
+    return rows
+  }
+
+  /** Logged outputs from `position` on, as many as make a message, those before `upto` at most; null when the log does not hold them. */
+  rowsAt(position: number, upto: number): MessageOf<'rows'> | null {
+    const { log } = this
+    const { hidden } = this.facts
+    let at = log.length - 1
+    while (at >= 0 && log[at].position > position) at--
+    if (at < 0 || log[at].position + log[at].rows.length / hidden <= position) return null
+    const { times } = log[at]
+    // Rows that were computed one by one are replayed together: the successor runs them as one batch.
+    const parts: Int32Array[] = []
+    let end = position
+    for (const most = Math.min(upto, position + chunkOf(hidden)); at < log.length && end < most; at++) {
+      const piece = log[at]
+      const part = piece.rows.subarray((end - piece.position) * hidden, (most - piece.position) * hidden)
+      parts.push(part)
+      end += part.length / hidden
+    }
+    const boundary = new Int32Array((end - position) * hidden)
+    let filled = 0
+    for (const part of parts) {
+      boundary.set(part, filled)
+      filled += part.length
+    }
     return {
       kind: 'rows',
       session: this.session,
@@ -285,10 +346,10 @@ export class Seat {
       generation: this.generation,
       position,
       layer: this.to,
-      tokens: this.tokens.slice(position, position + count),
-      boundary: piece.rows.slice(skip * hidden, (skip + count) * hidden),
-      chain: hex(this.outChain[position + count]),
-      times: piece.times,
+      tokens: this.tokens.slice(position, end),
+      boundary,
+      chain: hex(this.outChain[end]),
+      times,
     }
   }
 

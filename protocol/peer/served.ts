@@ -5,6 +5,9 @@ import type { Context } from './context.ts'
 import type { ModelFacts, PeerKey, RowWant } from './machine.ts'
 import type { Seat } from './seat.ts'
 
+/** A step is meant to take 150 ms. An engine that brings nothing for a minute hangs (GPUs do, without a word): it is loaded anew. */
+const jobMsMax = 60_000
+
 interface Job {
   id: number
   parts: Part[]
@@ -33,6 +36,8 @@ export class Served {
   /** No job before this: the device is lent in part. */
   private restUntil = 0
   rowsServed = 0
+  /** Sessions in a batch, smoothed: guesses of one are paid for by all of them. */
+  together = 1
 
   constructor(facts: ModelFacts, segment: Segment) {
     this.facts = facts
@@ -60,6 +65,11 @@ export class Served {
 
   get busy(): boolean {
     return this.job !== null
+  }
+
+  /** The job under way when it has taken longer than any can. */
+  stuckJob(now: number): number | null {
+    return this.job && now >= this.job.since + jobMsMax ? this.job.id : null
   }
 
   /** Starts the next job when the engine is free and rows wait. `share`: percent of the time it may compute. */
@@ -93,6 +103,7 @@ export class Served {
     const rows = parts.reduce((sum, part) => sum + part.piece.count, 0)
     this.cost.learn(rows, ms)
     this.rowsServed += rows
+    this.together = this.together * 0.8 + parts.length * 0.2
     this.busyMs += ms
     this.restUntil = now + (ms * (100 - share)) / share
     return { parts, since, ms }
@@ -115,7 +126,8 @@ export class Served {
   }
 
   wakeAt(now: number): number {
-    return this.restUntil > now && !this.job && [...this.seats.values()].some((seat) => seat.queue.length > 0) ? this.restUntil : Infinity
+    if (this.job) return this.job.since + jobMsMax
+    return this.restUntil > now && [...this.seats.values()].some((seat) => seat.queue.length > 0) ? this.restUntil : Infinity
   }
 }
 

@@ -5,7 +5,9 @@ import type { Part } from './batching.ts'
 import { Shares } from './batching.ts'
 import type { Context } from './context.ts'
 import { DraftPace, draftOf } from './draft.ts'
+import { Earnings, unpaidMsMax } from './earning.ts'
 import { Farewells } from './farewell.ts'
+import { Feeds } from './feeds.ts'
 import type { Links } from './links.ts'
 import type { Lending, PeerKey } from './machine.ts'
 import { type MessageOf, shortReason, type troubles } from './messages.ts'
@@ -48,6 +50,8 @@ export class Serving {
   private readonly line = new Line()
   private readonly shares = new Shares()
   private readonly farewells: Farewells
+  private readonly feeds: Feeds
+  readonly earnings: Earnings
   private readonly ctx: Context
   private readonly links: Links
   private readonly holding: Holding
@@ -57,6 +61,8 @@ export class Serving {
     this.links = links
     this.holding = holding
     this.farewells = new Farewells(ctx)
+    this.feeds = new Feeds(ctx, links)
+    this.earnings = new Earnings(ctx, links)
   }
 
   // What comes in.
@@ -77,11 +83,17 @@ export class Serving {
       seats: this.seats,
       isFriend: (one) => this.holding.isFriend(one),
     }
-    const refused = openFault(house, peer, open) ?? (known ? null : this.line.admit(house, peer, open, this.ctx.now))
-    if (refused) return this.refuse(peer, open, refused)
+    const fault = openFault(house, peer, open)
+    if (fault) return this.refuse(peer, open, fault)
+    const paidOnly = (house.lending?.paidOnly ?? false) && !house.isFriend(peer)
+    const pay = this.earnings.check(open, known, served!.facts.layers, paidOnly)
+    const refused = 'refused' in pay ? pay.refused : known ? null : this.line.admit(house, peer, open, this.ctx.now)
+    if (refused || 'refused' in pay) return this.refuse(peer, open, refused!)
     const index = open.chain.findIndex((one) => one.peer === this.ctx.self)
     const seat = known ?? new Seat(served!.facts, served!.takeSequence(), open)
     seat.reopen(open, index)
+    this.feeds.end(open.session)
+    this.earnings.enter(seat, pay.earning)
     seat.aliveAt = this.ctx.now
     if (!known) {
       seat.reserved = positionsFirst(open, served!.facts.context)
@@ -102,7 +114,10 @@ export class Serving {
     if (!seat || seat.resumed) return
     seat.resume(message.keep, message.replayFrom, message.committed)
     this.pump(seat)
-    for (const rows of seat.early.splice(0)) this.rows(seat.previous, rows)
+    const early = seat.early.splice(0)
+    // Who feeds a second holder (feeds.ts) may have been here before the open: nothing of that was kept.
+    if (!seat.first && early.length === 0) this.ctx.send(seat.previous, { kind: 'taken', session: seat.session, epoch: seat.epoch, position: seat.kept })
+    for (const rows of early) this.rows(seat.previous, rows)
   }
 
   rows(peer: PeerKey, message: MessageOf<'rows'>): void {
@@ -156,10 +171,21 @@ export class Serving {
   }
 
   taken(peer: PeerKey, message: MessageOf<'taken'>): void {
+    if (this.feeds.taken(peer, message)) return
     const seat = this.seatOf(message)
     if (!seat || seat.last || seat.next !== peer) return
     seat.taken = Math.max(seat.taken, Math.min(message.position, seat.sent))
     this.pump(seat)
+  }
+
+  probe(peer: PeerKey, message: MessageOf<'probe'>): void {
+    const seat = this.seatFor(peer, message)
+    if (seat) this.ctx.send(peer, { kind: 'probed', session: seat.session, epoch: seat.epoch, position: seat.kept })
+  }
+
+  feed(peer: PeerKey, message: MessageOf<'feed'>): void {
+    const seat = this.seatFor(peer, message)
+    if (seat?.resumed) this.feeds.begin(seat, message)
   }
 
   alive(peer: PeerKey, message: MessageOf<'alive'>): void {
@@ -170,6 +196,9 @@ export class Serving {
     const seat = this.seats.get(message.session)
     if (!seat || seat.requester !== peer || message.epoch < seat.epoch) return
     if (message.receipt) this.farewells.begin(seat, message.committed)
+    this.earnings.claim(seat, message.committed, message.ending)
+    // The last voucher is on its way, also of an answer that was cut short.
+    this.earnings.leave(seat, true)
     this.end(seat, 'answered')
   }
 
@@ -177,8 +206,15 @@ export class Serving {
     this.farewells.statement(peer, message, this.seats.get(message.session))
   }
 
+  /** Whether a session here has this peer as its requester or next to it in the ring. */
+  needs(peer: PeerKey): boolean {
+    for (const seat of this.seats.values()) if (seat.requester === peer || seat.previous === peer || seat.next === peer) return true
+    return false
+  }
+
   up(peer: PeerKey): void {
     this.away.delete(peer)
+    this.feeds.up(peer)
     for (const [session, { open }] of this.reaching) {
       const seat = this.seats.get(session)
       if (seat?.next === peer && seat.epoch === open.epoch) this.sayOpened(seat)
@@ -236,6 +272,7 @@ export class Serving {
       if (now - seat.aliveAt > silentMsMax) this.end(seat, 'its requester is silent')
       else if ((this.away.get(seat.requester) ?? Infinity) <= now) this.end(seat, 'its requester has gone')
       else if (!seat.resumed && !this.reaching.has(seat.session) && now - seat.aliveAt > leaseMs) this.end(seat, 'it was opened and never used')
+      else if (this.starves(seat)) this.evict(seat, 'unpaid', 'no voucher came for what was computed')
       else if ((seat.queue.length > 0 || seat.computing > 0) && now - seat.progressAt >= progressEveryMs) this.sayProgress(seat)
     }
     for (const [session, { until }] of this.reaching) {
@@ -245,6 +282,7 @@ export class Serving {
     }
     for (const [peer, until] of this.away) if (until <= now) this.away.delete(peer)
     this.farewells.tick()
+    this.earnings.tick()
     this.trimLogs()
     if (this.holding.paused) return
     for (const served of this.holding.models.values()) {
@@ -255,10 +293,11 @@ export class Serving {
 
   wakeAt(): number {
     const { now } = this.ctx
-    let at = this.farewells.wakeAt()
+    let at = Math.min(this.farewells.wakeAt(), this.earnings.wakeAt(this.seats.values()))
     for (const seat of this.seats.values()) {
       at = Math.min(at, seat.aliveAt + silentMsMax + 1, this.away.get(seat.requester) ?? Infinity)
       if (seat.queue.length > 0 || seat.computing > 0) at = Math.min(at, Math.max(now, seat.progressAt) + progressEveryMs)
+      if (seat.unpaidSince !== null) at = Math.min(at, seat.unpaidSince + unpaidMsMax)
     }
     for (const { until } of this.reaching.values()) at = Math.min(at, until)
     for (const served of this.holding.models.values()) at = Math.min(at, served.wakeAt(now))
@@ -276,6 +315,8 @@ export class Serving {
     if (bulk && !seat.first) this.ctx.send(seat.previous, { kind: 'taken', session: seat.session, epoch: seat.epoch, position: seat.kept })
     if (seat.last) this.judge(seat, piece.position, chosen.slice(0, valid), [...piece.times.slice(0, seat.index), time])
     else this.pump(seat)
+    // Who races against a late host waits for this word.
+    if (bulk && seat.epoch > 1 && seat.queue.length === 0) this.sayProgress(seat)
   }
 
   /** The last host: each row's own choice against what stands there already; guesses count only as long as they are right. */
@@ -288,7 +329,8 @@ export class Serving {
       if (token === null) continue
       seat.chose(position + i, token)
       if (index < seat.committed) {
-        if (written !== undefined && written !== token) return this.trouble(seat, 'differs', null, `token ${index} is ${token} here and ${written} before`)
+        // Nothing that stands on it may be computed, and no running hash goes on from here.
+        if (written !== undefined && written !== token) return this.evict(seat, 'differs', `token ${index} is ${token} here and ${written} before`)
         continue
       }
       fresh.push(token)
@@ -325,7 +367,14 @@ export class Serving {
 
   private sayOpened(seat: Seat): void {
     this.reaching.delete(seat.session)
-    this.ctx.send(seat.requester, { kind: 'opened', session: seat.session, epoch: seat.epoch, kept: seat.kept, logFrom: seat.logFrom })
+    this.ctx.send(seat.requester, {
+      kind: 'opened',
+      session: seat.session,
+      epoch: seat.epoch,
+      kept: seat.kept,
+      logFrom: seat.logFrom,
+      credit: seat.earning?.credit ?? 0,
+    })
   }
 
   private sayProgress(seat: Seat): void {
@@ -342,10 +391,8 @@ export class Serving {
     const { maxTokens, promptLength, chain, draft } = seat.open
     if (!draft) return []
     const room = Math.min(promptLength + maxTokens, seat.facts.context) - tokens.length - 1
-    const { cost, rowsMax } = this.holding.models.get(seat.open.modelId)!
-    // Others wait: their rows are worth more than guesses (swarm.md d, class 3).
-    const crowd = [...this.seats.values()].filter((one) => one !== seat && one.queue.length > 0).length
-    const count = crowd > 2 ? 0 : Math.min(room, rowsMax - 1, this.paceOf(seat).count(chain.length, cost.rowMs ?? 1))
+    const { cost, rowsMax, together } = this.holding.models.get(seat.open.modelId)!
+    const count = Math.min(room, rowsMax - 1, this.paceOf(seat).count(chain.length, cost.rowMs ?? 1, together))
     return count > 0 ? draftOf(tokens, count) : []
   }
 
@@ -391,11 +438,20 @@ export class Serving {
 
   private end(seat: Seat, why: string): void {
     this.seats.delete(seat.session)
+    if (seat.earning?.until === null) this.earnings.leave(seat, false)
     this.paces.delete(seat.session)
+    this.feeds.end(seat.session)
     this.reaching.delete(seat.session)
     this.holding.models.get(seat.open.modelId)?.release(seat)
     if (![...this.seats.values()].some((other) => other.requester === seat.requester)) this.shares.leave(seat.requester)
     this.ctx.notice({ of: 'host', what: 'closed', session: seat.session, peer: seat.requester, modelId: seat.open.modelId, rows: seat.rowsDone, why })
+  }
+
+  /** Whether its rows have waited for a voucher for too long. */
+  private starves(seat: Seat): boolean {
+    if (seat.mayRun || seat.computing > 0) seat.unpaidSince = null
+    else seat.unpaidSince ??= this.ctx.now
+    return seat.unpaidSince !== null && this.ctx.now - seat.unpaidSince >= unpaidMsMax
   }
 
   private seatOf(message: { session: string; epoch: number }): Seat | undefined {

@@ -2,7 +2,7 @@
 import { defineCommand } from 'citty'
 import { z } from 'zod'
 import { formatAmount } from '../../ledger/amount.ts'
-import { keyOf, noAccount } from '../../ledger/records.ts'
+import { type Channel, keyOf, noAccount } from '../../ledger/records.ts'
 import { hex } from '../../protocol/hash.ts'
 import { command, printJson } from '../cli.ts'
 import { LedgerClient } from '../ledger/client.ts'
@@ -13,19 +13,51 @@ import { jsonOption, relayOption } from './options.ts'
 
 const who = { type: 'positional', required: false, default: 'ask', description: `64 hex digits, or a key of this machine: ${roles.join(', ')}` } as const
 
+const heldJson = z.object({ sessions: z.array(z.object({ session: z.string(), amount: z.string(), open: z.boolean(), finalMs: z.number() })) })
+
+/** Channels shown: the newest ones. */
+const channelsMax = 16
+
+/** Channels that are not reclaimed, newest first, proven under the last block. */
+async function channelsOf(client: LedgerClient, id: Uint8Array, count: number) {
+  const found: (Channel & { number: number })[] = []
+  for (let number = count - 1; number >= Math.max(0, count - channelsMax); number--) {
+    const channel = await client.record(keyOf.channel(id, number))
+    if (channel) found.push({ number, ...channel })
+  }
+  return found
+}
+
 const show = command({
-  meta: { name: 'show', description: 'Balance and stake, proven under the last block' },
+  meta: { name: 'show', description: 'Balance, stake and channels, proven under the last block, and what is held for it' },
   args: { account: who, relay: relayOption, json: jsonOption },
   async run({ args }) {
     const client = new LedgerClient(args.relay)
     const id = await accountId(args.account)
     const now = await client.account(id)
     const proven = (await client.record(keyOf.account(id))) ?? noAccount
-    if (args.json) return printJson({ id: hex(id), now, proven: toJson(proven) })
+    const { sessions } = heldJson.parse(await client.json(`accounts/${hex(id)}/held`))
+    const channels = await channelsOf(client, id, now.channels)
+    const held = sessions.reduce((sum, one) => sum + BigInt(one.amount), 0n)
+    if (args.json)
+      return printJson({
+        id: hex(id),
+        balance: now.balance,
+        stake: now.stake,
+        held: held.toString(),
+        channels: toJson(channels),
+        sessions,
+        now,
+        proven: toJson(proven),
+      })
     const lines = [
       `account    ${hex(id)}`,
       `balance    ${formatAmount(BigInt(now.balance))}`,
       `stake      ${formatAmount(BigInt(now.stake))}, of it locked ${formatAmount(BigInt(now.locked))}`,
+      `held       ${formatAmount(held)} of ${sessions.length} sessions, until their windows close`,
+      ...channels.map(
+        (one) => `channel    ${one.number}: ${formatAmount(one.deposit)} free, ${one.sessions} sessions under way${one.closesMs === null ? '' : ', closing'}`,
+      ),
       `reputation ${now.score} of 10,000`,
       `proven     ${formatAmount(proven.balance)} and stake ${formatAmount(proven.stake)} in the last block`,
     ]

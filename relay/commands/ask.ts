@@ -5,9 +5,12 @@ import type { Sampler } from '../../protocol/engine/sampler.ts'
 import { hex } from '../../protocol/hash.ts'
 import { command, endSoon, integerOption, interrupted, printJson, q16Option, say } from '../cli.ts'
 import { openModel } from '../engine.ts'
-import { UsageError } from '../errors.ts'
+import { messageOf, UsageError } from '../errors.ts'
+import type { SwarmAnswer } from '../mesh/ask.ts'
 import { findOrAddModel } from '../models.ts'
+import type { Paid } from '../payments/pay.ts'
 import { homeFolder, openStore } from '../store.ts'
+import { credits } from './ledger-options.ts'
 import { engineChoice, engineOptions, inviteOption, jsonOption, modelOption, relayOption } from './options.ts'
 
 /** Tokens the repetition penalty looks back when it is on; llama.cpp's default. */
@@ -37,6 +40,10 @@ export const ask = command({
     relay: relayOption,
     invite: inviteOption,
     draft: { type: 'boolean', default: true, description: 'Let the mesh guess ahead where a text repeats itself; the answer is the same without (--no-draft)' },
+    pay: { type: 'boolean', description: 'Pay the hosts of a swarm answer: asked of the ledger first, shown, and kept in a channel; who pays goes first' },
+    'max-price': { type: 'string', valueHint: 'credits', description: 'Most that a paid answer may cost (with --pay)' },
+    yes: { type: 'boolean', description: 'Agree to opening a channel, and to the first grant (with --pay)' },
+    open: { type: 'boolean', description: 'Put question and answer beside the receipts, so that anyone may check and challenge them (with --pay)' },
     receipt: { type: 'string', valueHint: 'file', description: 'Where to write the receipt of a swarm answer, for `meadow verify`' },
     json: { ...jsonOption, description: 'Print nothing but one JSON object: text, tokens, hashes, speed' },
   },
@@ -47,10 +54,14 @@ export const ask = command({
     const choice = engineChoice(args)
     for (const [name, value] of Object.entries({ relay: args.relay, invite: args.invite, receipt: args.receipt }))
       if (value !== undefined && !args.swarm) throw new UsageError(`--${name} belongs to --swarm.`)
+    if (args.pay && !args.swarm) throw new UsageError('--pay belongs to --swarm: what this machine computes itself costs nothing.')
+    for (const [name, value] of Object.entries({ 'max-price': args['max-price'], yes: args.yes, open: args.open }))
+      if (value && !args.pay) throw new UsageError(`--${name} belongs to --pay.`)
+    const priceMax = args['max-price'] === undefined ? null : credits(args['max-price'])
     const text = args.prompt === undefined || args.prompt === '-' ? await readInput() : args.prompt
     if (text.trim() === '') throw new UsageError('There is no question: give one in quotes, or through standard input.')
 
-    if (args.swarm) return askMesh({ ...args, text, sampler, seed, maxTokens })
+    if (args.swarm) return askMesh({ ...args, text, sampler, seed, maxTokens, priceMax })
 
     const store = openStore()
     const model = await findOrAddModel(store, args.model)
@@ -118,6 +129,25 @@ interface MeshQuestion {
   sampler: Sampler
   seed: number
   maxTokens: number
+  pay?: boolean
+  yes?: boolean
+  open?: boolean
+  priceMax: bigint | null
+}
+
+/** Asks on the terminal; who cannot be asked has not agreed. */
+async function consent(question: string): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    say(`${question} Run it in a terminal, or with --yes.`)
+    return false
+  }
+  const { createInterface } = await import('node:readline/promises')
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y(es)?$/i.test((await terminal.question(`${question} [y/N] `, { signal: interrupted })).trim())
+  } finally {
+    terminal.close()
+  }
 }
 
 async function askMesh(args: MeshQuestion): Promise<void> {
@@ -130,6 +160,7 @@ async function askMesh(args: MeshQuestion): Promise<void> {
   const home = homeFolder()
   const identity = await takeIdentity(home, 'ask')
   let answer = ''
+  let budget = null as Paid | null
   try {
     const result = await askSwarm({
       home,
@@ -143,6 +174,17 @@ async function askMesh(args: MeshQuestion): Promise<void> {
       maxTokens: args.maxTokens,
       ...(args.invite === undefined ? {} : { invitation: args.invite }),
       ...(args.draft === false ? { draft: false } : {}),
+      ...(args.pay
+        ? {
+            payer: async () => {
+              const { prepareBudget } = await import('../payments/pay.ts')
+              const { maxTokens, priceMax } = args
+              const agree = args.yes ? async () => true : consent
+              budget = await prepareBudget({ home, relay, modelId, maxTokens, priceMax, consent: agree, onLine: say, signal: interrupted })
+              return budget.budget.payer
+            },
+          }
+        : {}),
       signal: interrupted,
       onText: (piece) => {
         answer += piece
@@ -156,6 +198,10 @@ async function askMesh(args: MeshQuestion): Promise<void> {
       if (receipt) await writeReceipt(args.receipt, receipt)
       else say('No host signed a receipt in time; the answer stands, but there is nothing to verify it by.')
     }
+    if (receipt?.payments) {
+      const { publishClaims } = await import('../payments/publish.ts')
+      await publishClaims(relay, receipt, args.open === true).catch((error) => say(`The receipts were not left at the relay: ${messageOf(error)}`))
+    }
     const input = inputHash(question)
     const prefillTokensPerSecond = rate(question.prompt.length, result.prefillMs)
     const decodeTokensPerSecond = rate(tokens.length - 1, result.decodeMs)
@@ -167,6 +213,7 @@ async function askMesh(args: MeshQuestion): Promise<void> {
         inputHash: hex(input),
         outputHash: hex(outputHash(input, tokens, stop)),
         backend: 'swarm',
+        ...paidJson(result, budget),
         chain,
         lost,
         stallsMs: result.stallsMs,
@@ -181,8 +228,24 @@ async function askMesh(args: MeshQuestion): Promise<void> {
         `${question.prompt.length} tokens read at ${prefillTokensPerSecond}/s, ${tokens.length} written at ${decodeTokensPerSecond}/s in ${rounds} rounds, stopped by ${stop}`,
       )
   } finally {
+    await budget?.close()
     await identity.release()
     endSoon()
+  }
+}
+
+/** µ, as decimal strings like everywhere in the ledger's JSON. `returned` is free again when the session ends: at once with one host, ten minutes after the end with several. */
+function paidJson({ paid }: SwarmAnswer, budget: Paid | null): Record<string, unknown> {
+  if (!budget) return {}
+  const limit = budget.budget.limit
+  const amount = BigInt(paid?.paid ?? 0)
+  return {
+    paid: amount.toString(),
+    limit: limit.toString(),
+    returned: (limit - amount).toString(),
+    channel: budget.budget.channel,
+    session: paid?.legs.at(-1)?.session ?? null,
+    sessions: paid?.legs.map(({ session, number, tokens, amount: part }) => ({ session, number, tokens, amount: String(part) })) ?? [],
   }
 }
 

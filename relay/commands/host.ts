@@ -1,9 +1,11 @@
 // `meadow host`: lends this machine's CPU to a relay's mesh, until Ctrl-C.
+
+import type { Settled } from '../../ledger/settling.ts'
 import { command, endSoon, integerOption, interrupted, printJson, say } from '../cli.ts'
 import { UsageError } from '../errors.ts'
 import { relayUrl } from '../mesh/address.ts'
-import { takeIdentity } from '../mesh/identity.ts'
-import { hostLine } from '../mesh/lines.ts'
+import { readSecret, takeIdentity } from '../mesh/identity.ts'
+import { hostLine, settledJson, settledLine } from '../mesh/lines.ts'
 import { awaitOffers, chooseOffer } from '../mesh/offers.ts'
 import { homeFolder } from '../store.ts'
 import { inviteOption, jsonOption, relayOption } from './options.ts'
@@ -18,6 +20,11 @@ export const host = command({
     memory: { type: 'string', valueHint: 'MB', description: 'Megabytes for weights and caches (default: half of what the machine has, of what is free)' },
     sessions: { type: 'string', valueHint: 'n', description: 'Answers at once (default: 16)' },
     invite: inviteOption,
+    free: {
+      type: 'boolean',
+      description: 'Take no payment; by default hosts are paid into the account of this machine, and serve who pays nothing after those who do',
+    },
+    'paid-only': { type: 'boolean', description: 'Serve strangers only when they pay' },
     json: { ...jsonOption, description: 'Print every notice as a JSON object' },
   },
   async run({ args }) {
@@ -27,6 +34,7 @@ export const host = command({
     const memory = integerOption('memory', args.memory, 16, 1 << 20)
     const sessionsMax = integerOption('sessions', args.sessions, 1, 1024)
     const wanted = args.model?.split(',').filter(Boolean)
+    if (args.free && args['paid-only']) throw new UsageError('--free and --paid-only exclude each other.')
     if (layers && wanted && wanted.length > 1) throw new UsageError('--layers names layers of one model: name one with --model.')
     endWithParent()
 
@@ -35,6 +43,7 @@ export const host = command({
     // Loaded only now: `meadow host --help` brings no network.
     const { startHost } = await import('../mesh/host.ts')
     const home = homeFolder()
+    const account = args.free ? null : await readSecret(home, 'host')
     const identity = await takeIdentity(home, 'host')
     if (!identity.kept) say('Another host of this MEADOW_HOME is running: this one has a key for its own lifetime only.')
     try {
@@ -48,6 +57,18 @@ export const host = command({
         ...(memory === undefined ? {} : { memoryBytes: memory * 1_000_000 }),
         ...(sessionsMax === undefined ? {} : { sessionsMax }),
         ...(args.invite === undefined ? {} : { invitation: args.invite }),
+        ...(account
+          ? {
+              pay: {
+                secret: account,
+                only: args['paid-only'] ?? false,
+                onSettled: (settled: Settled) => {
+                  if (args.json) return printJson({ of: 'host', what: 'settled', ...settledJson(settled) })
+                  say(settledLine(settled))
+                },
+              },
+            }
+          : {}),
         onLine: say,
         onNotice: (notice) => {
           if (args.json) return printJson(notice)

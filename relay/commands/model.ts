@@ -26,7 +26,7 @@ const add = command({
       options: ['auto', 'w4', 'g8', 'w8'],
       default: 'auto',
       description:
-        'Formats of the matrices: auto (4-bit groups as shipped, 8-bit groups elsewhere), w4 (refuse other layers), g8 (8-bit groups), w8 (int8 rows)',
+        'Formats of the matrices: auto (4-bit groups as shipped, 8-bit groups elsewhere), w4 (refuse other layers), g8 (8-bit groups), w8 (int8 rows for the matrices that bear it, the others as auto)',
     },
     keep: { type: 'boolean', description: 'Keep a downloaded GGUF in the downloads folder' },
     json: jsonOption,

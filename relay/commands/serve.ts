@@ -3,10 +3,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { keyOf } from '../../ledger/records.ts'
+import { publicKeyOf } from '../../protocol/keys.ts'
 import { command, endSoon, integerOption, interrupted, printJson, say } from '../cli.ts'
 import { isCancelled, messageOf, UsageError } from '../errors.ts'
-import { startLedger } from '../ledger/start.ts'
+import { type RunningLedger, startLedger } from '../ledger/start.ts'
 import { fetchMeshJson, relayUrl } from '../mesh/address.ts'
+import { readSecret } from '../mesh/identity.ts'
 import { relayLimits, upgradeLimits } from '../mesh/limits.ts'
 import { findOrAddModel } from '../models.ts'
 import { checkPages, createApp, startServer } from '../server.ts'
@@ -21,6 +24,7 @@ export const serve = command({
     port: { type: 'string', valueHint: 'n', description: 'Port (default: PORT, else 8787)' },
     host: { type: 'string', valueHint: 'address', default: 'localhost', description: 'Address to listen on; 0.0.0.0 lets other machines in' },
     'no-host': { type: 'boolean', description: 'Start no host on this machine: answers then come from others only' },
+    watch: { type: 'boolean', default: true, description: 'Audit answers on the ledger when the account `host` has a stake (--no-watch)' },
     model: { ...modelOption, description: 'Model that must be there before the server starts (default: the default model)' },
     pages: { type: 'string', valueHint: 'folder', description: 'Folder of the built pages (default: build/web)' },
     join: { type: 'string', valueHint: 'url,…', description: 'Other relays to share one mesh with, with commas between' },
@@ -81,6 +85,7 @@ export const serve = command({
       })
       const server = await startServer(app, port, address, mesh.attach)
       let host: HostChild | undefined
+      let watcher: HostChild | undefined
       try {
         await findOrAddModel(store, args.model).catch(async (error) => {
           const installed = await store.list()
@@ -93,9 +98,10 @@ export const serve = command({
         else process.stdout.write(`Meadow is at ${shown} (stop with Ctrl-C)\n`)
         await mesh.seedStore(server.port)
         if (lends) host = startHostChild(shown)
+        if (args.watch && ledger) watcher = startWatcher(shown, async () => hasStake(ledger, await readSecret(store.home, 'host')))
         await untilInterrupted()
       } finally {
-        await host?.stop()
+        await Promise.all([host?.stop(), watcher?.stop()])
         await server.close()
         ledger?.close()
       }
@@ -143,21 +149,46 @@ interface HostChild {
   stop(): Promise<void>
 }
 
-/** A host in a process of its own: the relay must answer while it computes, and stand when it falls. Started again when it ends, ever later. */
-function startHostChild(relay: string): HostChild {
+/** How often the account is looked at that might begin to watch. */
+const stakeLookMs = 30_000
+
+const hasStake = ({ node }: RunningLedger, secret: Uint8Array): boolean => (node.get(keyOf.account(publicKeyOf(secret)))?.stake ?? 0n) > 0n
+
+/** An auditor in a process of its own, from when its account has something at stake. */
+function startWatcher(relay: string, staked: () => Promise<boolean>): HostChild {
+  let child: HostChild | undefined
+  const look = async (): Promise<void> => {
+    if (child || !(await staked())) return
+    clearInterval(timer)
+    child = startChild('watcher', ['watch', '--relay', relay])
+  }
+  const timer = setInterval(() => void look(), stakeLookMs)
+  void look()
+  return {
+    async stop() {
+      clearInterval(timer)
+      await child?.stop()
+    },
+  }
+}
+
+const startHostChild = (relay: string): HostChild => startChild('host', ['host', '--relay', relay])
+
+/** A command in a process of its own: the relay must answer while it computes, and stand when it falls. Started again when it ends, ever later. */
+function startChild(name: string, args: string[]): HostChild {
   let child: ChildProcess | undefined
   let stopped = false
   let waitMs = 1000
   let timer: ReturnType<typeof setTimeout> | undefined
   const start = (): void => {
     const startedMs = performance.now()
-    child = spawn(process.execPath, [`${root}relay/main.ts`, 'host', '--relay', relay], { stdio: ['ignore', 2, 2, 'ipc'] })
-    child.on('error', (error) => say(`The host could not be started: ${error.message}.`))
+    child = spawn(process.execPath, [`${root}relay/main.ts`, ...args], { stdio: ['ignore', 2, 2, 'ipc'] })
+    child.on('error', (error) => say(`The ${name} could not be started: ${error.message}.`))
     child.on('exit', () => {
       child = undefined
       if (stopped) return
       if (performance.now() - startedMs > 60_000) waitMs = 1000
-      say(`The host has ended; it is started again in ${waitMs / 1000} s.`)
+      say(`The ${name} has ended; it is started again in ${waitMs / 1000} s.`)
       timer = setTimeout(start, waitMs)
       waitMs = Math.min(60_000, waitMs * 2)
     })

@@ -15,6 +15,49 @@ const page = [
   { name: 'before', in: 'query', schema: { type: 'integer' }, description: 'the `next` of the page before' },
   { name: 'limit', in: 'query', schema: { type: 'integer', minimum: 1, maximum: 200 } },
 ]
+const later = [{ name: 'after', in: 'query', schema: { type: 'integer' }, description: 'the `next` of the page before' }, page[1]]
+const entries = {
+  type: 'object',
+  description: 'A transaction is in its block when `path` (siblings, lowest first) folds its id at `index` to the transactionRoot of `header`.',
+  properties: {
+    transactions: {
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: {
+          seq: { type: 'integer' },
+          height: { type: 'integer' },
+          timeMs: { type: 'integer' },
+          bytes: hexText,
+          index: { type: 'integer' },
+          path: hexText,
+          header: hexText,
+        },
+      },
+    },
+    next: { type: 'integer' },
+  },
+}
+const bytesBody = { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } }
+const context = [
+  ['job', 'the job whose prompt it is'],
+  ['claim', 'the claim whose answer it is'],
+  ['receipt', 'session/host of the receipt it belongs to'],
+].map(([name, description]) => ({ name, in: 'query', schema: text, description }))
+const pin = (what: string, parameters: object[]) => ({
+  get: {
+    summary: `Pinned ${what}`,
+    parameters,
+    responses: { 200: { description: 'The bytes', content: bytesBody.content }, 400: refused, 404: refused, 429: refused },
+  },
+  put: {
+    summary: `Pin ${what}: checked against the chain, kept until nobody can object any more`,
+    parameters: [...parameters, ...context],
+    requestBody: bytesBody,
+    responses: { 201: json('Pinned'), 400: refused, 413: refused, 422: refused, 429: refused },
+  },
+})
+const rootParameter = { name: 'root', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } }
 const get = (summary: string, parameters: object[] = [], schema?: object) => ({
   get: { summary, parameters, responses: { 200: json('Found', schema), 400: refused, 404: refused, 429: refused } },
 })
@@ -24,6 +67,11 @@ export const openApi = {
   info: { title: 'Meadow ledger', version: '1', description: 'Bytes are specified in ledger/README.md. Amounts are decimal strings of µ, bytes are hex.' },
   paths: {
     '/transactions': {
+      ...get(
+        'Transactions, newest first, each with its place in its block',
+        [...page, { name: 'about', in: 'query', schema: hexText, description: 'only those about this account, model, job, claim, session or dispute' }],
+        entries,
+      ),
       post: {
         summary: 'Submit one signed transaction; answered when it is applied and on the disk',
         requestBody: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
@@ -67,11 +115,45 @@ export const openApi = {
       { name: 'after', in: 'query', schema: text, description: 'the `next` of the page before' },
       page[1],
     ]),
-    '/blocks': get('Headers, newest first', page),
+    '/prove': get('Several records, or proofs of their absence, under one header', [
+      { name: 'keys', in: 'query', required: true, schema: text, description: 'up to 64 keys, with commas between' },
+    ]),
+    '/accounts/{id}/held': get('Sessions in which the account hosted and that are not paid yet: what is held for it', [id]),
+    '/proofs/{kind}': get(
+      'Records of a kind by key, as of the last block, each with its Merkle proof under the one header that comes along (hex)',
+      [
+        { name: 'kind', in: 'path', required: true, schema: text, description: 'as for records; `stake`: accounts with a stake, the largest first' },
+        { name: 'after', in: 'query', schema: text, description: 'the `next` of the page before' },
+        page[1],
+      ],
+      {
+        type: 'object',
+        properties: {
+          header: hexText,
+          records: { type: 'array', items: { type: 'object', properties: { key: text, value: hexText, proof: hexText } } },
+          next: text,
+        },
+      },
+    ),
+    '/find/{text}': get('Where an id, or the beginning of one, is known', [
+      { name: 'text', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9a-f]{4,64}$' } },
+    ]),
+    '/blocks': get('Headers, newest first', [...page, { name: 'from', in: 'query', schema: { type: 'integer' }, description: 'lowest height' }]),
     '/blocks/{height}': get('A block with its signed header and its transactions, bytes and all: enough to run it again', [
       { name: 'height', in: 'path', required: true, schema: { type: 'integer' } },
     ]),
-    '/transactions/{id}': get('A transaction by its id', [id]),
+    '/blocks/{height}/transactions': get('Transactions of a block in order', [
+      { name: 'height', in: 'path', required: true, schema: { type: 'integer' } },
+      ...later,
+    ]),
+    '/transactions/{id}': get('A transaction by its id, with its place in its block', [id]),
+    '/disputes/{id}/rounds': get('The transactions of a dispute, oldest first', [id, ...later], entries),
+    '/pins/tokens/{root}': pin('tokens: tokenKey 32, kind u8 (0 prompt, 1 answer), tokens u32 little-endian', [rootParameter]),
+    '/pins/records/{root}': pin('boundary records of a receipt, 108 bytes each', [rootParameter]),
+    '/pins/receipts/{session}/{host}': pin('a receipt of one host of a session: its signature 64, then what it signed', [
+      { name: 'session', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } },
+      { name: 'host', in: 'path', required: true, schema: { type: 'integer', minimum: 0, maximum: 31 } },
+    ]),
     '/follow': {
       get: {
         summary: 'Server-sent events: status, transaction, block',

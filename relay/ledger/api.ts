@@ -3,6 +3,7 @@
 import { Hono, type Context as Request } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { streamSSE } from 'hono/streaming'
+import { shares } from '../../ledger/apply/channel.ts'
 import { decodeSigned, encodeSigned } from '../../ledger/block.ts'
 import { LedgerError } from '../../ledger/errors.ts'
 import { encodeGenesis, leastFee } from '../../ledger/genesis.ts'
@@ -10,12 +11,16 @@ import { checkAll } from '../../ledger/invariants.ts'
 import { type Key, keyOf, type RecordKind } from '../../ledger/records.ts'
 import { reputationScore } from '../../ledger/reputation.ts'
 import { decodeTransaction, signTransaction, transactionBytesMax } from '../../ledger/transaction.ts'
-import { fromHex, hex } from '../../protocol/hash.ts'
+import { equalBytes, fromHex, hex } from '../../protocol/hash.ts'
 import { RelayError } from '../errors.ts'
 import { openApi } from './api-description.ts'
+import { Inclusions } from './inclusion.ts'
 import { headerJson, toJson, transactionJson } from './json.ts'
 import type { LedgerNode } from './node.ts'
+import { pinRoutes } from './pin-routes.ts'
+import { Pins } from './pins.ts'
 import { RateLimit, type RateOptions } from './rate.ts'
+import type { LogEntry } from './store.ts'
 
 export interface LedgerRouteOptions {
   /** Transactions a second and burst from one address. */
@@ -29,9 +34,19 @@ export interface LedgerRouteOptions {
   operatorSecret?: Uint8Array | null
   /** Followers at the same time. */
   followersMax?: number
+  /** Where tokens and receipts are pinned; default: in memory. */
+  pins?: Pins
 }
 
 const pageMax = 200
+/** Records proven in one answer. */
+const provenMax = 64
+const isKey = (key: string): boolean => key.length <= 200 && /^[a-z]+(\/[0-9a-z]+)*$/.test(key)
+/** Bytes of transactions or records in one answer: moves of disputes have up to 64 KiB, games up to 4 MiB. Hex doubles them. */
+const answerBytesMax = 256 << 10
+/** What a search looks through, and how much of each it shows. */
+const searchedKinds = ['account', 'model', 'job', 'claim', 'session', 'dispute'] as const
+const foundMax = 8
 const followersDefault = 1000
 
 /** Routes relative to where they are mounted. */
@@ -79,6 +94,7 @@ export function ledgerRoutes(node: LedgerNode, options: LedgerRouteOptions = {})
   app.use('*', limited(reads))
   app.get('/status', (c) => c.json(status(node) as object))
   app.get('/genesis', (c) => c.body(encodeGenesis(node.genesis) as Uint8Array<ArrayBuffer>, 200, { 'Content-Type': 'application/octet-stream' }))
+  app.route('/pins', pinRoutes(node, options.pins ?? new Pins(':memory:')))
   // Reads every record: once a block.
   let sums: { height: number; json: object } | null = null
   app.get('/invariants', (c) => {
@@ -90,9 +106,10 @@ export function ledgerRoutes(node: LedgerNode, options: LedgerRouteOptions = {})
   // A record with its proof: what the page checks. `key` is everything after /state/.
   app.get('/state/:key{.+}', (c) => {
     const key = c.req.param('key') ?? ''
-    if (key.length > 200 || !/^[a-z]+(\/[0-9a-z]+)*$/.test(key)) return refusal(c, 400, 'encoding', 'no such key')
+    if (!isKey(key)) return refusal(c, 400, 'encoding', 'no such key')
     const { value, proof, header } = node.prove(key)
-    const record = value && node.get(key as Key<RecordKind>)
+    // `?now=0`: not asked for; a game in dispute is large.
+    const record = value && c.req.query('now') !== '0' ? node.get(key as Key<RecordKind>) : null
     return c.json({
       key,
       value: value && hex(value),
@@ -103,13 +120,28 @@ export function ledgerRoutes(node: LedgerNode, options: LedgerRouteOptions = {})
     })
   })
 
+  // Several records under one header: what a payment is checked by, before it begins.
+  app.get('/prove', (c) => {
+    const keys = (c.req.query('keys') ?? '').split(',')
+    if (keys.length > provenMax || keys.some((key) => !isKey(key)))
+      return refusal(c, 400, 'encoding', `keys must be 1 to ${provenMax} keys with commas between`)
+    const entries = keys.map((key) => {
+      const { value, proof } = node.prove(key)
+      return { key, value: value && hex(value), proof: hex(proof) }
+    })
+    return c.json({ header: node.head && hex(encodeSigned(node.head)), entries })
+  })
+
   app.get('/accounts/:id', (c) => {
     const id = idOf(c)
     const account = node.chain.state.account(id)
     const reputation = node.get(keyOf.reputation(id))
     const score = reputationScore(reputation, account, node.chain.timeMs)
-    return c.json(toJson({ id, ...account, reputation: reputation ?? null, score }) as object)
+    const held = heldOf(node, id).reduce((sum, one) => sum + one.amount, 0n)
+    return c.json(toJson({ id, ...account, reputation: reputation ?? null, score, held }) as object)
   })
+  // Sessions in which the account hosted and that have not been paid yet: what is held for it, and until when.
+  app.get('/accounts/:id/held', (c) => c.json({ sessions: toJson(heldOf(node, idOf(c)).slice(0, pageMax)) }))
   app.get('/accounts/:id/events', (c) => {
     const { before, limit } = pageOf(c)
     const events = node.store.eventsOf(idOf(c), before, limit)
@@ -134,8 +166,9 @@ export function ledgerRoutes(node: LedgerNode, options: LedgerRouteOptions = {})
 
   app.get('/blocks', (c) => {
     const { before, limit } = pageOf(c)
-    const blocks = node.store.blocks(before, limit)
-    return c.json({ blocks: blocks.map((block) => headerJson(decodeSigned(block.header!))), next: blocks.length === limit ? blocks.at(-1)!.height : null })
+    const blocks = node.store.blocks(before, limit, numberOf(c, 'from', 0))
+    const list = blocks.map((block) => ({ ...headerJson(decodeSigned(block.header!)), signed: hex(block.header!) }))
+    return c.json({ blocks: list, next: blocks.length === limit ? blocks.at(-1)!.height : null })
   })
   app.get('/blocks/:height', (c) => {
     const height = Number(c.req.param('height'))
@@ -144,10 +177,110 @@ export function ledgerRoutes(node: LedgerNode, options: LedgerRouteOptions = {})
     const transactions = node.store.transactionsOf(height).map(({ seq, bytes }) => ({ seq, bytes: hex(bytes), ...transactionJson(decodeTransaction(bytes)) }))
     return c.json({ ...headerJson(decodeSigned(block.header)), signed: hex(block.header), list: transactions })
   })
+  app.get('/blocks/:height/transactions', (c) => {
+    const height = Number(c.req.param('height'))
+    const block = Number.isSafeInteger(height) ? node.store.block(height) : null
+    if (!block?.header) return refusal(c, 404, 'missing', 'there is no such block')
+    const after = numberOf(c, 'after', 0)
+    const entries = node.store.transactionsOf(height).filter(({ seq }) => seq > after)
+    return c.json(pageOfEntries(entries, pageOf(c).limit))
+  })
+
+  const inclusions = new Inclusions(node.store)
+  /** Bytes of a transaction with all it takes to check that it is part of a signed block; `header` null while its block is being built. */
+  const provenJson = ({ seq, height, bytes }: LogEntry) => {
+    const transaction = decodeTransaction(bytes)
+    const block = node.store.block(height)!
+    const place = block.header && inclusions.of(height, transaction.id)
+    return {
+      seq,
+      height,
+      timeMs: block.timeMs,
+      bytes: hex(bytes),
+      index: place?.index ?? null,
+      path: place ? hex(place.path) : null,
+      header: block.header && hex(block.header),
+      transaction,
+    }
+  }
+  const shortJson = (entry: LogEntry) => {
+    const { transaction, ...rest } = provenJson(entry)
+    const { id, from, nonce, fee, size, body } = transaction
+    return { ...rest, ...(toJson({ id, kind: body.kind, from, nonce, fee, size }) as object) }
+  }
+  /** As many of `entries` (at most `limit`) as make an answer of bearable size; at least one. */
+  const pageOfEntries = (entries: readonly LogEntry[], limit: number) => {
+    let count = 0
+    for (let size = 0; count < Math.min(limit, entries.length); count++) {
+      size += entries[count].bytes.length
+      if (count > 0 && size > answerBytesMax) break
+    }
+    const shown = entries.slice(0, count)
+    return { transactions: shown.map(shortJson), next: count === limit || count < entries.length ? (shown.at(-1)?.seq ?? null) : null }
+  }
+
+  app.get('/transactions', (c) => {
+    const { before, limit } = pageOf(c)
+    const about = c.req.query('about')
+    if (about !== undefined && !/^[0-9a-f]{64}$/.test(about)) return refusal(c, 400, 'encoding', 'about must be 64 hex digits')
+    const entries = about === undefined ? node.store.transactions(before, limit) : node.store.transactionsAbout(fromHex(about), before, limit)
+    return c.json(pageOfEntries(entries, limit))
+  })
   app.get('/transactions/:id', (c) => {
     const entry = node.store.transaction(idOf(c))
     if (!entry) return refusal(c, 404, 'missing', 'there is no such transaction')
-    return c.json({ seq: entry.seq, height: entry.height, bytes: hex(entry.bytes), ...transactionJson(decodeTransaction(entry.bytes)) })
+    const { transaction, ...rest } = provenJson(entry)
+    return c.json({ ...rest, ...transactionJson(transaction) })
+  })
+
+  // What was played in a dispute, oldest first, with the bytes of every move: a page draws it, and can play it again.
+  app.get('/disputes/:id/rounds', (c) => {
+    const { limit } = pageOf(c)
+    return c.json(pageOfEntries(node.store.transactionsSince(idOf(c), numberOf(c, 'after', 0), limit), limit))
+  })
+
+  // Several records of a kind with their proofs under one header. `stake`: accounts that have one, the largest first.
+  let staked: { height: number; keys: string[] } | null = null
+  const stakers = (): string[] => {
+    const { height } = node.chain
+    if (staked?.height !== height) {
+      const all = node.chain.state.keysOf('account').map((key) => ({ key, stake: node.get(key as Key<'account'>)!.stake }))
+      const some = all.filter(({ stake }) => stake > 0n).sort((a, b) => (a.stake === b.stake ? 0 : a.stake < b.stake ? 1 : -1))
+      staked = { height, keys: some.map(({ key }) => key) }
+    }
+    return staked.keys
+  }
+  app.get('/proofs/:kind', (c) => {
+    const kind = c.req.param('kind')
+    if (!/^[a-z]{1,20}$/.test(kind)) return refusal(c, 400, 'encoding', 'no such kind')
+    const after = c.req.query('after') ?? ''
+    const { limit } = pageOf(c)
+    const keys =
+      kind === 'stake' ? stakers().slice(stakers().indexOf(after) + 1, stakers().indexOf(after) + 1 + limit) : node.store.keysLike(`${kind}/`, after, limit)
+    const records: { key: string; value: string; proof: string }[] = []
+    let size = 0
+    for (const key of keys) {
+      const { value, proof } = node.prove(key)
+      // New in the block that is being built.
+      if (!value) continue
+      size += value.length + proof.length
+      if (records.length > 0 && size > answerBytesMax) break
+      records.push({ key, value: hex(value), proof: hex(proof) })
+    }
+    const whole = keys.length < limit && size <= answerBytesMax
+    return c.json({ header: node.head && hex(encodeSigned(node.head)), records, next: whole ? null : (records.at(-1)?.key ?? null) })
+  })
+
+  // Where an id, or its beginning, is known: what a search box asks.
+  app.get('/find/:text', (c) => {
+    const text = c.req.param('text')
+    if (!/^[0-9a-f]{4,64}$/.test(text)) return refusal(c, 400, 'encoding', 'at least 4 hex digits are needed')
+    const found = searchedKinds.flatMap((kind) =>
+      node.store.keysLike(`${kind}/${text}`, '', foundMax).map((key) => ({ kind: kind as string, id: key.slice(kind.length + 1) })),
+    )
+    const even = text.slice(0, text.length & ~1)
+    for (const id of node.store.idsLike(fromHex(even), foundMax)) if (hex(id).startsWith(text)) found.push({ kind: 'transaction', id: hex(id) })
+    return c.json({ found })
   })
 
   // Server-sent events: `transaction` as soon as it is durable, `block` when it is finished; ?account= only what touches that account.
@@ -191,6 +324,18 @@ export function ledgerRoutes(node: LedgerNode, options: LedgerRouteOptions = {})
   return app
 }
 
+/** What a session would pay an account if its window closed now, before the shares of others; sessions that have not been paid yet. */
+export function heldOf(node: LedgerNode, account: Uint8Array): { session: string; amount: bigint; open: boolean; finalMs: number }[] {
+  return node.chain.state.keysOf('session').flatMap((key) => {
+    const session = node.get(key as Key<'session'>)!
+    if (session.paid) return []
+    const own = shares(session).filter((one, i) => equalBytes(one.account, account) && !session.hosts[i]!.fallen)
+    if (own.length === 0) return []
+    const amount = own.reduce((sum, one) => sum + one.amount, 0n)
+    return [{ session: key.slice('session/'.length), amount, open: session.open, finalMs: session.finalMs }]
+  })
+}
+
 /** A grant by the operator, with its next nonce. Throws LedgerError. */
 export async function grantTo(node: LedgerNode, secret: Uint8Array, to: Uint8Array) {
   const operator = node.genesis.operator
@@ -232,14 +377,15 @@ function idOf(c: Request): Uint8Array {
   return fromHex(id)
 }
 
+function numberOf(c: Request, name: string, otherwise: number, max = Number.MAX_SAFE_INTEGER): number {
+  const text = c.req.query(name)
+  if (text === undefined) return otherwise
+  if (!/^\d{1,15}$/.test(text)) throw new RangeError(`${name} must be a whole number`)
+  return Math.min(Number(text), max)
+}
+
 function pageOf(c: Request): { before: number; limit: number } {
-  const number = (name: string, otherwise: number, max: number): number => {
-    const text = c.req.query(name)
-    if (text === undefined) return otherwise
-    if (!/^\d{1,15}$/.test(text)) throw new RangeError(`${name} must be a whole number`)
-    return Math.min(Number(text), max)
-  }
-  return { before: number('before', Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), limit: Math.max(1, number('limit', 50, pageMax)) }
+  return { before: numberOf(c, 'before', Number.MAX_SAFE_INTEGER), limit: Math.max(1, numberOf(c, 'limit', 50, pageMax)) }
 }
 
 function refusal(

@@ -19,6 +19,16 @@ const refusedJson = z.object({ error: z.object({ code: z.string(), message: z.st
 export type AccountNow = z.infer<typeof accountJson>
 export type Acknowledged = z.infer<typeof acknowledgedJson>
 
+/** The relay's ledger refused; `code` says why (ledger/errors.ts, or what the API says of itself). */
+export class RefusedError extends RelayError {
+  override name = 'RefusedError'
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
 export class LedgerClient {
   readonly relay: URL
   private known: Promise<{ genesis: Genesis; chain: Uint8Array }> | null = null
@@ -33,14 +43,17 @@ export class LedgerClient {
     }
   }
 
-  private async fetch(path: string, init: RequestInit = {}): Promise<Response> {
+  /** One request below /ledger/. Throws RefusedError for what the ledger refuses, RelayError when it cannot be reached. */
+  async fetch(path: string, init: RequestInit = {}): Promise<Response> {
     const url = new URL(path, this.relay)
-    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(30_000) }).catch((error) => {
+    const response = await fetch(url, { signal: AbortSignal.timeout(30_000), ...init }).catch((error) => {
       throw new RelayError(`The relay at ${url.origin} cannot be reached: ${messageOf(error)}. Is it running (\`npm start\`), or elsewhere (--relay)?`)
     })
     if (response.ok) return response
     const refused = refusedJson.safeParse(await response.json().catch(() => null))
-    throw new RelayError(refused.success ? `Refused (${refused.data.error.code}): ${refused.data.error.message}.` : `${url} answered ${response.status}.`)
+    if (!refused.success) throw new RelayError(`${url} answered ${response.status}.`)
+    const { code, message } = refused.data.error
+    throw new RefusedError(code, `Refused (${code}): ${message}.`)
   }
 
   async json(path: string): Promise<unknown> {

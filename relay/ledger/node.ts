@@ -10,12 +10,13 @@ import { chainNumber, decodeGenesis, encodeGenesis, type Genesis, genesisHash } 
 import { sessionIdOf } from '../../ledger/names.ts'
 import { type Key, keyOf, type RecordKind, type RecordOf } from '../../ledger/records.ts'
 import { State } from '../../ledger/state.ts'
+import { subjectsOf } from '../../ledger/subjects.ts'
 import { type Body, decodeTransaction, type Transaction, termsHash, voucherBytes } from '../../ledger/transaction.ts'
 import { equalBytes } from '../../protocol/hash.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
 import { RelayError } from '../errors.ts'
 import { SignatureCheck } from './signatures.ts'
-import { LedgerStore } from './store.ts'
+import { type About, LedgerStore } from './store.ts'
 
 /** What whoever submitted gets back: it is on the disk. */
 export interface Acknowledgement {
@@ -52,6 +53,9 @@ interface Waiting {
   reject(error: unknown): void
 }
 
+/** An empty block at least this often while a dispute is open: active time advances by no more a block (ledger/chain.ts), and an idle chain must not stop its clocks. */
+const beatMsMax = 10_000
+
 /** Transactions in one commit: bounds how long the loop is busy, about 20 ms. */
 const batchMax = 256
 
@@ -69,7 +73,7 @@ export class LedgerNode {
   private readonly queue: Waiting[] = []
   private flushing = false
   private lastHeader: SignedHeader | null
-  private pending: { height: number; timeMs: number; ids: Uint8Array[]; events: LedgerEvent[]; logged: boolean } | null = null
+  private pending: { height: number; timeMs: number; ids: Uint8Array[]; events: LedgerEvent[]; about: About[]; logged: boolean } | null = null
   private timer: ReturnType<typeof setTimeout> | null = null
   private readonly listeners = new Set<(notice: Notice) => void>()
   private seq: number
@@ -101,6 +105,7 @@ export class LedgerNode {
       }
       this.chain = new Chain(this.name, state, this.signatures.verify)
       this.seq = this.store.lastSeq()
+      this.store.indexOnce((bytes) => subjectsOf(this.name, decodeTransaction(bytes)).map((one) => one.id))
       this.lastHeader = this.recover()
     } catch (error) {
       this.store.close()
@@ -120,13 +125,18 @@ export class LedgerNode {
     if (last && last.header === null) {
       this.open(last.timeMs)
       this.pending!.logged = true
-      for (const { bytes } of this.store.transactionsOf(last.height)) {
+      for (const { seq, bytes } of this.store.transactionsOf(last.height)) {
         const transaction = decodeTransaction(bytes)
         this.pending!.events.push(...this.chain.apply(transaction))
         this.pending!.ids.push(transaction.id)
+        this.pending!.about.push(...this.aboutOf(transaction, seq))
       }
     }
     return header
+  }
+
+  private aboutOf(transaction: Transaction, seq: number): About[] {
+    return subjectsOf(this.name, transaction).map(({ id }) => ({ id, seq }))
   }
 
   /** The header of the last finished block; null before block 1. */
@@ -249,6 +259,7 @@ export class LedgerNode {
         for (const { transaction, seq, events, resolve } of accepted) {
           pending.ids.push(transaction.id)
           for (const event of events) pending.events.push(event)
+          for (const about of this.aboutOf(transaction, seq)) pending.about.push(about)
           resolve({ id: transaction.id, height, seq })
           if (this.listeners.size > 0) this.tell({ type: 'transaction', height, seq, transaction, events })
         }
@@ -271,16 +282,16 @@ export class LedgerNode {
   private open(timeMs: number): void {
     const entropy = this.lastHeader ? entropyOf(this.lastHeader) : this.name
     const events = this.chain.begin({ timeMs, producer: this.producer, entropy })
-    this.pending = { height: this.chain.height, timeMs, ids: [], events, logged: false }
+    this.pending = { height: this.chain.height, timeMs, ids: [], events, about: [], logged: false }
   }
 
   /** Ends the block being built, or makes an empty one when something is due; returns the last header. */
   seal(): SignedHeader | null {
     this.checkRunning()
-    if (!this.pending && !this.chain.isDue(this.clock())) return this.lastHeader
+    if (!this.pending && !this.isDue(this.clock())) return this.lastHeader
     try {
       if (!this.pending) this.open(this.clock())
-      const { height, timeMs, ids, events } = this.pending!
+      const { height, timeMs, ids, events, about } = this.pending!
       const { root, changed, events: last } = this.chain.end()
       const previous = this.lastHeader ? headerHash(this.lastHeader.header) : new Uint8Array(32)
       const header = signHeader(this.secret, this.name, {
@@ -295,7 +306,7 @@ export class LedgerNode {
         producer: this.producer,
       })
       for (const event of last) events.push(event)
-      this.store.seal(height, timeMs, encodeSigned(header), changed, events)
+      this.store.seal(height, timeMs, encodeSigned(header), changed, events, about)
       this.lastHeader = header
       this.pending = null
       this.full = false
@@ -321,6 +332,22 @@ export class LedgerNode {
     this.queue.length = 0
   }
 
+  /** Whether an empty block would do something: a record is due, or somebody counts blocks. */
+  private isDue(nowMs: number): boolean {
+    return this.chain.isDue(nowMs) || nowMs >= this.beatMs()
+  }
+
+  /** When the next block must come for those who count blocks or active time, whether or not anybody sends anything. */
+  private beatMs(): number {
+    const { state, parameters, timeMs } = this.chain
+    const { blockIntervalMs, disputes } = parameters
+    if (state.waitsForHeight()) return timeMs + blockIntervalMs
+    if (state.openDisputes === 0) return Number.POSITIVE_INFINITY
+    // As often as the least time of an obligation has blocks: then neither of the two is what makes it long.
+    const even = Math.floor(disputes.floorMs / Math.max(1, disputes.blocksMin))
+    return timeMs + Math.max(blockIntervalMs, Math.min(beatMsMax, even))
+  }
+
   /** The next block: at the end of the interval when one is being built, when something is due otherwise. */
   private schedule(): void {
     if (this.timer) clearTimeout(this.timer)
@@ -331,10 +358,10 @@ export class LedgerNode {
     const earliest = this.pending ? this.pending.timeMs + interval : Math.max(now, this.chain.timeMs + interval)
     let at: number
     if (this.pending) at = earliest
-    else if (this.chain.isDue(now)) at = earliest
+    else if (this.isDue(now)) at = earliest
     else {
-      const next = this.chain.state.nextDueMs()
-      if (next === undefined) return
+      const next = Math.min(this.chain.state.nextDueMs() ?? Number.POSITIVE_INFINITY, this.beatMs())
+      if (next === Number.POSITIVE_INFINITY) return
       at = Math.max(earliest, next)
     }
     // setTimeout takes 31 bits; a longer wait is simply scheduled again.
@@ -346,7 +373,7 @@ export class LedgerNode {
     this.timer = null
     try {
       const interval = this.chain.parameters.blockIntervalMs
-      if (this.pending ? this.clock() >= this.pending.timeMs + interval : this.chain.isDue(this.clock())) this.seal()
+      if (this.pending ? this.clock() >= this.pending.timeMs + interval : this.isDue(this.clock())) this.seal()
       else this.schedule()
     } catch {
       // `stopped` says why; submit refuses from now on.

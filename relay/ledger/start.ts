@@ -13,6 +13,7 @@ import type { Manifest } from '../../protocol/model/manifest.ts'
 import { readSecret } from '../mesh/identity.ts'
 import { type LedgerRouteOptions, ledgerRoutes } from './api.ts'
 import { LedgerNode } from './node.ts'
+import { Pins } from './pins.ts'
 import { registrationOf } from './registration.ts'
 
 /** µ for a token of an answer: 100 tokens cost a tenth of a credit. */
@@ -42,5 +43,10 @@ export async function startLedger(home: string, options: LedgerRouteOptions = {}
     const { nonce } = node.chain.state.account(operator)
     await node.submit(signTransaction(secret, node.name, nonce, leastFee(node.chain.parameters, sizeOf(body, nonce, 1n << 40n)), body))
   }
-  return { node, routes: ledgerRoutes(node, { operatorSecret: secret, ...options }), register, close: () => node.close() }
+  const pins = new Pins(folder)
+  const close = (): void => {
+    node.close()
+    pins.close()
+  }
+  return { node, routes: ledgerRoutes(node, { operatorSecret: secret, pins, ...options }), register, close }
 }

@@ -23,6 +23,12 @@ export interface LogEntry {
   bytes: Uint8Array
 }
 
+/** Which transaction of the log is about what (ledger/subjects.ts). */
+export interface About {
+  id: Uint8Array
+  seq: number
+}
+
 export interface StoredEvent {
   seq: number
   height: number
@@ -42,6 +48,7 @@ const schema = `
   CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, height INTEGER NOT NULL, timeMs INTEGER NOT NULL, type TEXT NOT NULL, account BLOB NOT NULL, amount TEXT NOT NULL, subject BLOB);
   CREATE INDEX IF NOT EXISTS eventsByAccount ON events (account, seq);
+  CREATE TABLE IF NOT EXISTS about (id BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (id, seq)) WITHOUT ROWID;
 `
 
 type Row = Record<string, unknown>
@@ -113,8 +120,16 @@ export class LedgerStore {
   }
 
   /** A finished block: header, state and events together, so that after a crash either the block is there or its transactions are replayed. */
-  seal(height: number, timeMs: number, header: Uint8Array, changed: readonly [string, Uint8Array | null][], events: readonly LedgerEvent[]): void {
+  seal(
+    height: number,
+    timeMs: number,
+    header: Uint8Array,
+    changed: readonly [string, Uint8Array | null][],
+    events: readonly LedgerEvent[],
+    about: readonly About[],
+  ): void {
     this.atomically(() => {
+      this.insertAbout(about)
       this.sql('INSERT INTO blocks VALUES (?, ?, ?) ON CONFLICT (height) DO UPDATE SET header = excluded.header').run(height, timeMs, header)
       const put = this.sql('INSERT OR REPLACE INTO state VALUES (?, ?)')
       const drop = this.sql('DELETE FROM state WHERE key = ?')
@@ -124,6 +139,21 @@ export class LedgerStore {
       }
       const note = this.sql('INSERT INTO events (height, timeMs, type, account, amount, subject) VALUES (?, ?, ?, ?, ?, ?)')
       for (const { type, account, amount, subject } of events) note.run(height, timeMs, type, account, String(amount), subject)
+    })
+  }
+
+  private insertAbout(about: readonly About[]): void {
+    const insert = this.sql('INSERT OR IGNORE INTO about VALUES (?, ?)')
+    for (const { id, seq } of about) insert.run(id, seq)
+  }
+
+  /** Fills the index of a ledger that was written before there was one. `aboutOf` names what a transaction is about. */
+  indexOnce(aboutOf: (bytes: Uint8Array) => readonly Uint8Array[]): void {
+    if (this.meta('about')) return
+    this.atomically(() => {
+      const entries = this.sql('SELECT seq, bytes FROM log JOIN blocks USING (height) WHERE header IS NOT NULL').iterate() as Iterable<Row>
+      for (const { seq, bytes } of entries) this.insertAbout(aboutOf(bytes as Uint8Array).map((id) => ({ id, seq: seq as number })))
+      this.setMeta('about', Uint8Array.of(1))
     })
   }
 
@@ -138,9 +168,10 @@ export class LedgerStore {
   lastBlock(): StoredBlock | null {
     return toBlock(this.sql('SELECT * FROM blocks ORDER BY height DESC LIMIT 1').get() as Row | undefined)
   }
-  /** Newest first, below `before`. */
-  blocks(before: number, limit: number): StoredBlock[] {
-    const rows = this.sql('SELECT * FROM blocks WHERE height < ? AND header IS NOT NULL ORDER BY height DESC LIMIT ?').all(before, limit) as Row[]
+  /** Newest first, below `before` and not below `from`. */
+  blocks(before: number, limit: number, from = 0): StoredBlock[] {
+    const text = 'SELECT * FROM blocks WHERE height < ? AND height >= ? AND header IS NOT NULL ORDER BY height DESC LIMIT ?'
+    const rows = this.sql(text).all(before, from, limit) as Row[]
     return rows.map((row) => toBlock(row)!)
   }
 
@@ -150,6 +181,35 @@ export class LedgerStore {
   transaction(id: Uint8Array): LogEntry | null {
     const row = this.sql('SELECT seq, height, bytes FROM log WHERE id = ? LIMIT 1').get(id) as Row | undefined
     return row ? toEntry(row) : null
+  }
+  /** Ids of a block's transactions in order. */
+  idsOf(height: number): Uint8Array[] {
+    return (this.sql('SELECT id FROM log WHERE height = ? ORDER BY seq').all(height) as Row[]).map((row) => row.id as Uint8Array)
+  }
+  /** Newest first, below `before`. */
+  transactions(before: number, limit: number): LogEntry[] {
+    return (this.sql('SELECT seq, height, bytes FROM log WHERE seq < ? ORDER BY seq DESC LIMIT ?').all(before, limit) as Row[]).map(toEntry)
+  }
+  /** Those about one thing, of finished blocks; newest first, below `before`. */
+  transactionsAbout(id: Uint8Array, before: number, limit: number): LogEntry[] {
+    const rows = this.sql('SELECT seq, height, bytes FROM about JOIN log USING (seq) WHERE about.id = ? AND seq < ? ORDER BY seq DESC LIMIT ?')
+    return (rows.all(id, before, limit) as Row[]).map(toEntry)
+  }
+  /** The same, oldest first, above `after`. */
+  transactionsSince(id: Uint8Array, after: number, limit: number): LogEntry[] {
+    const rows = this.sql('SELECT seq, height, bytes FROM about JOIN log USING (seq) WHERE about.id = ? AND seq > ? ORDER BY seq LIMIT ?')
+    return (rows.all(id, after, limit) as Row[]).map(toEntry)
+  }
+  /** Ids of transactions that begin with these bytes. */
+  idsLike(prefix: Uint8Array, limit: number): Uint8Array[] {
+    const end = new Uint8Array(33).fill(255)
+    end.set(prefix)
+    return (this.sql('SELECT id FROM log WHERE id >= ? AND id <= ? LIMIT ?').all(prefix, end, limit) as Row[]).map((row) => row.id as Uint8Array)
+  }
+  /** Keys of the state as of the last block that begin with `prefix`, above `after`, in order. */
+  keysLike(prefix: string, after: string, limit: number): string[] {
+    const rows = this.sql('SELECT key FROM state WHERE key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?').all(after, prefix, `${prefix}~`, limit)
+    return (rows as Row[]).map((row) => row.key as string)
   }
   lastSeq(): number {
     return ((this.sql('SELECT max(seq) AS last FROM log').get() as Row).last as number | null) ?? 0

@@ -1,11 +1,12 @@
 // One question from a terminal to the mesh of a relay. This machine needs the model's tokenizer, nothing else of it.
 import { writeFile } from 'node:fs/promises'
-import { AskError, createRequester } from '../../mesh/requester.ts'
+import { AskError, type AskNotice, createRequester } from '../../mesh/requester.ts'
 import type { Stop } from '../../protocol/engine/generate.ts'
 import type { Sampler } from '../../protocol/engine/sampler.ts'
 import type { Tokenizer } from '../../protocol/model/tokenizer.ts'
 import { factsOf } from '../../protocol/peer/facts.ts'
 import type { ChainLink, PeerKey, Question } from '../../protocol/peer/machine.ts'
+import type { Payer } from '../../protocol/peer/payment.ts'
 import type { AnswerReceipt } from '../../protocol/peer/receipt.ts'
 import { RelayError } from '../errors.ts'
 import type { Identity } from './identity.ts'
@@ -26,6 +27,8 @@ export interface SwarmAsk {
   invitation?: string
   /** False: no speculation. */
   draft?: boolean
+  /** Called once the model is known: who pays. */
+  payer?: () => Promise<Payer>
   signal: AbortSignal
   onText: (piece: string) => void
   onLine?: (line: string) => void
@@ -42,6 +45,8 @@ export interface SwarmAnswer {
   stallsMs: number[]
   /** Rounds of the ring and rows they verified: fewer rounds than tokens is speculation at work. */
   rounds: number
+  /** What it cost, µ; null when nothing was paid. */
+  paid: Extract<AskNotice, { what: 'paid' }> | null
   firstMs: number
   prefillMs: number
   decodeMs: number
@@ -60,11 +65,12 @@ export async function askSwarm(options: SwarmAsk): Promise<SwarmAnswer> {
     await untilConnected(peer.network, relay, signal)
     const question = questionOf(options, tokenizer)
     const facts = factsOf(manifest, modelId)
+    const payer = await options.payer?.()
     const startMs = performance.now()
     for (;;) {
       try {
         return await follow(
-          requester.ask(question, facts, { signal, ...(options.draft === undefined ? {} : { draft: options.draft }) }),
+          requester.ask(question, facts, { signal, ...(options.draft === undefined ? {} : { draft: options.draft }), ...(payer ? { payer } : {}) }),
           question,
           tokenizer,
           options,
@@ -103,6 +109,7 @@ async function follow(
     lost: [],
     stallsMs: [],
     rounds: 0,
+    paid: null,
     firstMs: 0,
     prefillMs: 0,
     decodeMs: 0,
@@ -133,6 +140,9 @@ async function follow(
       case 'stop':
         answer.stop = notice.stop
         onText(decoder.end())
+        break
+      case 'paid':
+        answer.paid = notice
         break
       case 'receipt':
         answer.receipt = notice.receipt

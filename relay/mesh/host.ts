@@ -1,10 +1,14 @@
 // `meadow host`: lends this machine's CPU to the mesh of a relay.
+import { hash } from 'node:crypto'
 import { freemem, totalmem } from 'node:os'
+import type { Settled } from '../../ledger/settling.ts'
+import { createShardFetcher, type ShardFetcher } from '../../mesh/shard-fetch.ts'
 import { serveShards } from '../../mesh/shard-stream.ts'
 import type { Segment } from '../../protocol/engine/engine.ts'
 import { factsOf } from '../../protocol/peer/facts.ts'
 import type { ModelFacts, Notice } from '../../protocol/peer/machine.ts'
 import { RelayError } from '../errors.ts'
+import { type Earning, startEarning } from '../payments/earn.ts'
 import { createNodeEngines } from './engines.ts'
 import type { Identity } from './identity.ts'
 import { joinMesh, type NodePeer } from './join.ts'
@@ -22,6 +26,8 @@ export interface HostOptions {
   memoryBytes?: number
   sessionsMax?: number
   invitation?: string
+  /** Takes payment into the account of this secret; `only`: strangers are served only when they pay. Left out: serves for nothing. */
+  pay?: { secret: Uint8Array; only?: boolean; creditTokens?: number; onSettled?: (settled: Settled) => void }
   onNotice?: (notice: Notice) => void
   onLine?: (line: string) => void
 }
@@ -39,17 +45,35 @@ export interface NodeHost {
 export async function startHost(options: HostOptions): Promise<NodeHost> {
   const { home, relay, segment } = options
   const memoryBytes = options.memoryBytes ?? memoryBytesDefault()
+  let peers: ShardFetcher | undefined
   const engines = createNodeEngines({
     home,
     threads: options.threads,
     memoryBytes,
-    fetchShards: (modelId, wanted, onProgress, signal) => obtainShards(home, relay, modelId, wanted, onProgress, signal),
+    fetchShards: (modelId, wanted, onProgress, signal) => obtainShards(home, relay, modelId, wanted, onProgress, signal, peers),
     onLine: options.onLine,
   })
-  const peer = await joinMesh({ ...options, engines, reachable: true })
+  const earning: Earning | null = options.pay
+    ? startEarning({
+        home,
+        relay,
+        name: options.identity.kept ? 'host' : `host-${process.pid}`,
+        modelIds: options.modelIds,
+        ...options.pay,
+        ...(options.onLine ? { onLine: options.onLine } : {}),
+      })
+    : null
+  const peer = await joinMesh({ ...options, engines, reachable: true, ...(earning ? { earnings: earning.earnings, vault: earning.vault } : {}) })
   try {
     const models: ModelFacts[] = []
     for (const modelId of options.modelIds) models.push(factsOf(await obtainManifest(home, relay, modelId), modelId))
+    peers = createShardFetcher({
+      node: peer.node,
+      network: peer.network,
+      presences: () => peer.table.all(),
+      sha256: (bytes) => hash('sha256', bytes, 'buffer'),
+      onLiar: (liar) => options.onLine?.(`Peer ${liar.slice(0, 12)} sent bytes that are not the model's; it is asked no more.`),
+    })
     // For tabs that reach neither torrent nor web seed.
     await serveShards(peer.node, ({ modelId, shard, from, length }) => readShardRange(home, modelId, shard, from, length))
     const only = models[0]
@@ -61,6 +85,7 @@ export async function startHost(options: HostOptions): Promise<NodeHost> {
         memoryBytes,
         ...(segment && only ? { fixed: [{ modelId: only.modelId, segment }] } : {}),
         ...(options.sessionsMax === undefined ? {} : { sessionsMax: options.sessionsMax }),
+        ...(options.pay?.only ? { paidOnly: true } : {}),
       },
     })
     return {
@@ -69,11 +94,13 @@ export async function startHost(options: HostOptions): Promise<NodeHost> {
       async close() {
         await peer.close()
         await engines.close()
+        await earning?.close()
       },
     }
   } catch (error) {
     await peer.close()
     await engines.close()
+    await earning?.close()
     throw error
   }
 }

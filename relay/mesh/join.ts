@@ -7,11 +7,11 @@ import { InvitationError, invitationOf } from '../../mesh/group.ts'
 import { createNetwork, type Network } from '../../mesh/network.ts'
 import { createMeshNode, type MeshNode } from '../../mesh/node.ts'
 import { libp2pKey } from '../../mesh/peer-key.ts'
-import { createShell, type Engines, type Shell } from '../../mesh/shell.ts'
+import { createShell, type Engines, type Shell, type Vault } from '../../mesh/shell.ts'
 import { meshTransports } from '../../mesh/transports.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
 import { frameBytesMax } from '../../protocol/limits.ts'
-import type { Notice } from '../../protocol/peer/machine.ts'
+import type { Notice, PeerOptions } from '../../protocol/peer/machine.ts'
 import { Peer } from '../../protocol/peer/peer.ts'
 import { networkOf, type PresenceTable } from '../../protocol/peer/presence.ts'
 import { UsageError } from '../errors.ts'
@@ -28,6 +28,9 @@ export interface JoinOptions {
   /** Lets others connect: listens on ws and webrtc-direct, holds a reservation for tabs. A peer that only asks listens on nothing. */
   reachable: boolean
   onNotice?: (notice: Notice) => void
+  /** Into what it is paid as a host, and where it keeps vouchers. */
+  earnings?: PeerOptions['earnings']
+  vault?: Vault
 }
 
 export interface NodePeer {
@@ -60,10 +63,10 @@ export async function joinMesh(options: JoinOptions): Promise<NodePeer> {
     ...(datastore ? { datastore, services: { keychain: keychain() } } : {}),
     inboundPerSecondMax: 50,
   })
-  const machine = new Peer({ secret, seed: new Uint8Array(randomBytes(32)), boot: Math.floor(Date.now() / 1000), invitation })
+  const machine = new Peer({ secret, seed: new Uint8Array(randomBytes(32)), boot: Math.floor(Date.now() / 1000), invitation, earnings: options.earnings })
   const validate = (bytes: Uint8Array) => machine.judge(bytes, performance.now())
   const network = createNetwork({ node, network: networkName, relays: relaysOf(info.relays), frameBytesMax, validate })
-  const shell = createShell({ network, machine, engines: options.engines, onNotice: options.onNotice })
+  const shell = createShell({ network, machine, engines: options.engines, onNotice: options.onNotice, vault: options.vault })
   return {
     node,
     network,

@@ -1,11 +1,12 @@
 // Shards a host computes with: from the store where it has the model, else from $MEADOW_HOME/shards/<model id>, which holds the shards of the layers it lends,
-// fetched from a relay's web seed. Nothing unchecked is ever opened: a shard gets its name when its SHA-256 is the manifest's.
+// fetched from peers or from a relay's web seed. Nothing unchecked is ever opened: a shard gets its name when its SHA-256 is the manifest's.
 import { createHash } from 'node:crypto'
 import { createReadStream, createWriteStream, existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import type { ShardFetcher } from '../../mesh/shard-fetch.ts'
 import type { Segment } from '../../protocol/engine/engine.ts'
 import { shardsOf } from '../../protocol/engine/segment.ts'
 import { manifestBytesMax } from '../../protocol/limits.ts'
@@ -81,7 +82,10 @@ export async function obtainManifest(home: string, relay: URL, modelId: string, 
   return manifest
 }
 
-/** Fetches the shards of a segment that are not here, resuming what was begun. Throws RelayError when a relay sends other bytes than the manifest names. */
+/**
+ * Fetches the shards of a segment that are not here: from peers that hold them where `peers` is given, else from the relay, resuming what was begun.
+ * Throws RelayError when a relay sends other bytes than the manifest names.
+ */
 export async function obtainShards(
   home: string,
   relay: URL,
@@ -89,9 +93,10 @@ export async function obtainShards(
   segment: Segment,
   onProgress: (loaded: number, total: number) => void,
   signal: AbortSignal,
+  peers?: ShardFetcher,
 ): Promise<void> {
   const manifest = await obtainManifest(home, relay, modelId, signal)
-  await fetchMissing(home, relay, modelId, manifest, shardsOf(manifest, segment), onProgress, signal)
+  await fetchMissing(home, relay, modelId, manifest, shardsOf(manifest, segment), onProgress, signal, peers)
 }
 
 /** The tokenizer of a model, fetched when it is not here. Throws RelayError. */
@@ -113,21 +118,32 @@ async function fetchMissing(
   indices: number[],
   onProgress: (loaded: number, total: number) => void,
   signal?: AbortSignal,
+  peers?: ShardFetcher,
 ): Promise<void> {
   if (existsSync(join(home, 'models', modelId, 'manifest'))) return
   const folder = folderOf(home, modelId)
   const shards = indices.map((index) => manifest.shards[index]!)
   const total = shards.reduce((sum, shard) => sum + shard.bytes, 0)
   let before = 0
-  for (const shard of shards) {
+  for (const [i, shard] of shards.entries()) {
     const path = join(folder, shard.name)
     const there = await stat(path).catch(() => null)
     if (there?.size !== shard.bytes) {
-      await fetchShard(new URL(`/models/${modelId}/${shard.name}`, relay), path, shard, (loaded) => onProgress(before + loaded, total), signal)
+      const tell = (loaded: number): void => onProgress(before + loaded, total)
+      // A relay serves everyone: who can do without it does.
+      const given = await peers?.fetch(modelId, manifest, indices[i]!, tell, signal ?? new AbortController().signal)
+      if (given) await keepShard(path, given)
+      else await fetchShard(new URL(`/models/${modelId}/${shard.name}`, relay), path, shard, tell, signal)
     }
     before += shard.bytes
     onProgress(before, total)
   }
+}
+
+async function keepShard(path: string, bytes: Uint8Array): Promise<void> {
+  const part = `${path}.peer-${process.pid}`
+  await writeFile(part, bytes)
+  await rename(part, path)
 }
 
 async function fetchShard(

@@ -1,11 +1,12 @@
 // `meadow bench engine`: speed and exactness of the engine, side by side with others on this machine, and every promise of the project about it.
-// `node test/bench/engine.ts [--json] [--quick] [--only contest,gpu,perplexity,tab,page,same] [--gguf FILE] [--rounds 3]`. With --json the last line is one object { rows, bars }.
+// `node test/bench/engine.ts [--json] [--quick] [--only contest,batch,gpu,perplexity,tab,page,same] [--gguf FILE] [--rounds 3]`. With --json the last line is one object { rows, bars }.
 // Everything said on the way goes to stderr. Takes some ten minutes on two cores; --quick a few, with fewer rounds and shorter texts.
 import { parseArgs } from 'node:util'
 import { openTokenizer } from '../../protocol/model/tokenizer.ts'
 // @ts-expect-error plain JavaScript without types
 import { ensureBuilt } from '../../scripts/bootstrap.mjs'
 import { atMost, type Bar } from './bars/bar.ts'
+import { batchBars } from './bars/batch.ts'
 import { chatPageBars } from './bars/chat-page.ts'
 import { perplexityBars, prose } from './bars/perplexity.ts'
 import { gpuBars, peerBars } from './bars/speed.ts'
@@ -21,7 +22,7 @@ import { sameAnswer } from './same-answer.ts'
 import { serve } from './serve.ts'
 import { barTable, rowTable } from './table.ts'
 
-const parts = ['contest', 'gpu', 'perplexity', 'tab', 'page', 'same'] as const
+const parts = ['contest', 'batch', 'gpu', 'perplexity', 'tab', 'page', 'same'] as const
 type Part = (typeof parts)[number]
 
 /** Above this the numbers of a contest are worth little. */
@@ -103,6 +104,9 @@ try {
       meadowNode(ring, threads),
     ])
     bars.push(...peerBars(await compete(contestants, 'contest', 3)))
+  })
+  await part('batch', async () => {
+    bars.push(...(await batchBars(model, values.quick ? 8 : 24, say)))
   })
   await part('gpu', async () => {
     const firefox = await launch(launchFirefox)

@@ -1,5 +1,5 @@
 // What the ledger costs: durable transfers and settlements a second, time to acknowledgement at a steady load, proofs, bytes of a paid answer, replay, restart.
-//   node test/bench/ledger.ts [--json] [--seconds 5]
+//   node test/bench/ledger.ts [--json] [--seconds 5] [--no-browsers] [--only-browsers]
 import { createHash, hash } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -20,6 +20,7 @@ import { LedgerNode } from '../../relay/ledger/node.ts'
 import { nativeEd25519 } from '../../relay/mesh/native-keys.ts'
 import { testCore } from '../ledger/world.ts'
 import { atLeast, atMost, type Bar } from './bars/bar.ts'
+import { proofBars } from './bars/proof-tab.ts'
 import { accountsOf, genesisOf, type LoadAccount, transferOf } from './ledger-load.ts'
 
 const accounts = 1000
@@ -184,8 +185,16 @@ export async function benchLedger(seconds = 5): Promise<LedgerBench> {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { values } = parseArgs({ options: { json: { type: 'boolean' }, seconds: { type: 'string', default: '5' } } })
-  const result = await benchLedger(Number(values.seconds))
+  const { values } = parseArgs({
+    options: {
+      json: { type: 'boolean' },
+      seconds: { type: 'string', default: '5' },
+      'no-browsers': { type: 'boolean' },
+      'only-browsers': { type: 'boolean' },
+    },
+  })
+  const result: LedgerBench = values['only-browsers'] ? { bars: [], details: {} } : await benchLedger(Number(values.seconds))
+  if (!values['no-browsers']) result.bars.push(...(await proofBars(result.details)))
   if (values.json) console.log(JSON.stringify(result))
   else {
     for (const bar of result.bars) console.log(`${bar.ok ? 'ok  ' : 'MISS'} ${bar.name}: ${bar.value} ${bar.unit} (bar ${bar.bar})`)

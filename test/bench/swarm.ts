@@ -11,6 +11,10 @@ import { peerBars } from './swarm/peers.ts'
 import { relayedBars } from './swarm/relayed.ts'
 import { delayBars, ringBars, sessionBars } from './swarm/ring.ts'
 import { corruptBars } from './swarm/seeders.ts'
+import { tabFirstBars } from './swarm/tab-first.ts'
+import { tabKillBars } from './swarm/tab-kills.ts'
+import { tabSeedingBars } from './swarm/tab-seeding.ts'
+import { tabTaskBars } from './swarm/tab-tasks.ts'
 import { barTable } from './table.ts'
 
 const { values } = parseArgs({
@@ -21,11 +25,15 @@ const { values } = parseArgs({
     kills: { type: 'string' },
     peers: { type: 'string' },
     alterations: { type: 'string' },
+    'process-alterations': { type: 'string' },
+    'tab-kills': { type: 'string' },
   },
 })
 const seed = Number(values.seed ?? 1)
 const say = (line: string): void => console.error(line)
-await ensureBuilt({ pages: false })
+const only = values.only?.split(',')
+// Pages are what tabs open; a folder of one's own needs no build.
+await ensureBuilt({ pages: !process.env.MEADOW_PAGES && (!only || only.some((name) => name.startsWith('tab-'))) })
 const model = await benchModel()
 
 const parts: Record<string, () => Promise<Bar[]>> = {
@@ -35,10 +43,13 @@ const parts: Record<string, () => Promise<Bar[]>> = {
   kills: () => killBars(model, Number(values.kills ?? 50), seed, say),
   relayed: () => relayedBars(model, say),
   peers: () => peerBars(model, Number(values.peers ?? 300), say),
-  alterations: () => alterationBars(Number(values.alterations ?? 1000), seed, say),
+  alterations: () => alterationBars(model, Number(values.alterations ?? 1000), Number(values['process-alterations'] ?? 20), seed, say),
   seeders: () => corruptBars(model, seed, say),
+  'tab-seeding': () => tabSeedingBars(model, say),
+  'tab-first': () => tabFirstBars(model, say),
+  'tab-tasks': () => tabTaskBars(model, say),
+  'tab-kills': () => tabKillBars(model, Number(values['tab-kills'] ?? 5), seed, say),
 }
-const only = values.only?.split(',')
 for (const name of only ?? []) if (!(name in parts)) throw new Error(`--only knows ${Object.keys(parts).join(', ')}, not ${name}`)
 
 process.once('SIGTERM', () => process.exit(143))

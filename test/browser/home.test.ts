@@ -46,7 +46,7 @@ const modules = (page: Page) =>
 test('every door is one click away, and each link leads somewhere', async () => {
   const { page, complaints } = await open()
   const links = await page.getByRole('link').evaluateAll((all) => all.map((link) => link.getAttribute('href')!))
-  for (const path of ['/chat/', '/contribute/', '/swarm/', '#site']) expect(links).toContain(path)
+  for (const path of ['/chat/', '/contribute/', '/swarm/', '/explorer/', '/account/', '#site']) expect(links).toContain(path)
   for (const path of new Set(links.filter((href) => href.startsWith('/')))) expect((await page.request.get(site.url + path)).status()).toBe(200)
   expect(await page.locator('#site').count()).toBe(1)
   expect(complaints).toEqual([])

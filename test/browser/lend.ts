@@ -19,7 +19,7 @@ export interface Lender {
 
 export interface LenderOptions {
   /** Layers to hold, as the link says it; placement decides when left out. */
-  hold?: { specimen: Specimen; from: number; to: number }
+  hold?: { specimen: Pick<Specimen, 'id'>; from: number; to: number }
   invite?: string
   /** Of `meadow-lending` in localStorage. */
   choices?: Record<string, unknown>

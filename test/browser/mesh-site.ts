@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Hono } from 'hono'
 import { startHost } from '../../relay/mesh/host.ts'
 import { takeIdentity } from '../../relay/mesh/identity.ts'
 import { type RelayMesh, startRelayMesh } from '../../relay/mesh/relay.ts'
@@ -32,7 +33,8 @@ export interface MeshSite {
   close(): Promise<void>
 }
 
-export async function openMeshSite(specimens: Specimen[]): Promise<MeshSite> {
+/** `ledger`: routes of one, mounted as on a relay (ledger-site.ts). */
+export async function openMeshSite(specimens: Specimen[], ledger?: Hono): Promise<MeshSite> {
   checkPages(pages)
   const homes: string[] = []
   const newHome = async (): Promise<string> => {
@@ -43,7 +45,7 @@ export async function openMeshSite(specimens: Specimen[]): Promise<MeshSite> {
   const store = openStore(await newHome())
   for (const specimen of specimens) await install(store, specimen)
   const mesh = await startRelayMesh({ store, version: 'test', direct: null, seed: false })
-  const app = createApp({ store, pages, version: 'test', mesh })
+  const app = createApp({ store, pages, version: 'test', mesh, ledger })
   let server: RunningServer | null = await startServer(app, 0, '127.0.0.1', mesh.attach)
   const { port } = server
   const hosts = new Set<MeshHost>()

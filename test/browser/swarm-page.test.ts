@@ -26,7 +26,7 @@ afterEach(async () => {
   await site.closeHosts()
 })
 
-async function open(options: Parameters<Browser['newContext']>[0] = {}): Promise<{ page: Page; complaints: string[] }> {
+async function open(options: Parameters<Browser['newContext']>[0] = {}, fragment = ''): Promise<{ page: Page; complaints: string[] }> {
   context = await browser.newContext(options)
   const page = await context.newPage()
   const complaints: string[] = []
@@ -35,9 +35,9 @@ async function open(options: Parameters<Browser['newContext']>[0] = {}): Promise
     if (message.type() === 'error' && !/Failed to load resource|net::ERR/.test(message.text())) complaints.push(message.text())
   })
   page.on('request', (request) => {
-    if (!request.url().startsWith(site.url)) complaints.push(`request to a stranger: ${request.url()}`)
+    if (!request.url().startsWith(site.url) && !/^(blob|data):/.test(request.url())) complaints.push(`request to a stranger: ${request.url()}`)
   })
-  await page.goto(`${site.url}/swarm/`)
+  await page.goto(`${site.url}/swarm/${fragment}`)
   return { page, complaints }
 }
 
@@ -95,6 +95,27 @@ test('a relay that goes away is said, the last picture stays, and the page is li
   expect(await card(page).count()).toBe(1)
   await site.comeBack()
   await page.getByText('Live', { exact: true }).waitFor()
+})
+
+test('the page of an invitation shows the private group, which the relay’s own table does not know, and its links go on with the invitation', async () => {
+  const invite = '00112233445566778899aabbccddeeff'
+  await site.host(specimen, 0, 2, invite)
+  const { page, complaints } = await open({ viewport: { width: 320, height: 640 }, reducedMotion: 'reduce' }, `#invite=${invite}`)
+  await page.getByRole('heading', { name: 'Your private group' }).waitFor()
+  await card(page).getByText('Layer 2 has no host').waitFor()
+  expect((await site.mesh.swarm()).hosts).toBe(0)
+  expect(await page.getByRole('link', { name: 'Lend a device for it' }).getAttribute('href')).toBe(`/contribute/?model=${specimen.id}#invite=${invite}`)
+  await site.host(specimen, 2, 3, invite)
+  await card(page)
+    .getByText(/Runs now,/)
+    .waitFor()
+  expect(await page.getByRole('region', { name: 'Hosts' }).getByRole('row').count()).toBe(3)
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    expect(await axe(page)).toEqual([])
+  }
+  expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
+  expect(complaints).toEqual([])
 })
 
 test.each(['light', 'dark'] as const)('axe finds nothing serious in the %s theme, and nothing is wider than 320 pixels', async (colorScheme) => {

@@ -51,6 +51,7 @@ export function goodMessages(): Message[] {
     stopIds: [1, 2],
     promptLength: 9,
     draft: true,
+    terms: Uint8Array.of(1, 2, 3),
   }
   const good: Message[] = [
     { kind: 'hello', version: 1, group: null, tells: true },
@@ -59,7 +60,7 @@ export function goodMessages(): Message[] {
     { kind: 'askPresence' },
     { kind: 'presences', records: [{ ageMs: 5, bytes: Uint8Array.of(1, 2, 3) }] },
     signOpen(secret, open),
-    { kind: 'opened', session, epoch: 1, kept: 9, logFrom: 0 },
+    { kind: 'opened', session, epoch: 1, kept: 9, logFrom: 0, credit: 32 },
     { kind: 'refused', session, epoch: 2, why: 'unreachable', peer, place: 3, waitMs: 500, message: 'no' },
     { kind: 'resume', session, epoch: 2, keep: 7, replayFrom: 3, committed: 12 },
     {
@@ -80,7 +81,7 @@ export function goodMessages(): Message[] {
     { kind: 'progress', session, epoch: 1, position: 4, waitMs: 20 },
     { kind: 'trouble', session, epoch: 1, why: 'differs', peer: null, message: 'é' },
     { kind: 'alive', session, epoch: 65535 },
-    { kind: 'close', session, epoch: 1, committed: 73, receipt: true },
+    { kind: 'close', session, epoch: 1, committed: 73, receipt: true, ending: { token: 5, stop: 'eos' } },
     { kind: 'statement', session, epoch: 1, from: 0, to: 3, count: 72, inChain: hash32, outChain: hash32, signature: hash64 },
     {
       kind: 'receipt',
@@ -93,6 +94,13 @@ export function goodMessages(): Message[] {
       link: { peer, from: 0, to: 3, count: 72, inChain: hash32, outChain: hash32, signature: hash64 },
       signature: hash64,
     },
+    { kind: 'voucher', session, leg: hash32, voucher: new Uint8Array(100).fill(7) },
+    { kind: 'vouched', session, leg: hash32, tokens: 16 },
+    { kind: 'bye', why: 'no room' },
+    { kind: 'probe', session, epoch: 3 },
+    { kind: 'probed', session, epoch: 3, position: 17 },
+    { kind: 'feed', session, epoch: 3, to: hash32, addresses: ['/ip4/127.0.0.1/tcp/9/ws'], standby: 4, upto: 16 },
+    { kind: 'claim', session, leg: hash32, claim: new Uint8Array(300).fill(1), signature: new Uint8Array(64), records: new Uint8Array(640) },
   ]
   const missing = messageKinds.filter((kind) => !good.some((message) => message.kind === kind))
   if (missing.length > 0) throw new Error(`no example of ${missing.join(', ')}`)
@@ -125,6 +133,7 @@ export function goodPresence(): Presence {
     addresses: ['/dns4/a/tcp/1/ws'],
     held: [held],
     near: [{ peer: '0011223344556677', ms: 12 }],
+    pay: { chain: 0xfedcba98, account: hash32, only: true },
   }
 }
 
@@ -138,6 +147,23 @@ const goodReceipt = {
   stop: 'length',
   outputHash: hash32,
   hosts: [{ peer: hash32, from: 0, to: 6, count: 4, inChain: hash32, outChain: hash32, link: null, signature: hash64 }],
+  payments: [
+    {
+      chain: hash32,
+      owner: hash32,
+      channel: 0,
+      number: 3,
+      session: hash32,
+      terms: '8301',
+      tokens: 2,
+      amount: 2552,
+      limit: 9000,
+      last: true,
+      receipt: hash32,
+      tokenKey: hash32,
+      claims: [{ account: hash32, from: 0, to: 6, claim: '80', signature: hash64, records: '' }],
+    },
+  ],
 }
 
 /** One change of bytes. */

@@ -1,7 +1,10 @@
 // Real libp2p peers on loopback.
+import { hash } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NetworkEvent } from '../../mesh/network.ts'
+import { createShardFetcher } from '../../mesh/shard-fetch.ts'
 import { fetchShardRange, serveShards } from '../../mesh/shard-stream.ts'
+import { presence } from '../protocol/peer/mesh.ts'
 import { type LocalPeer, type LocalRelay, localAnswer, localEngines, localPeer, localRelay, questionOf, until } from './local-swarm.ts'
 
 let relay: LocalRelay
@@ -107,6 +110,67 @@ test('a peer that cannot be reached is told with a reason, and no frame is sent 
   const none = new Promise<NetworkEvent>((resolve) => a.network.subscribe((event) => event.kind === 'connectFailed' && resolve(event)))
   a.network.connect('00'.repeat(32), [])
   expect(await none).toMatchObject({ reason: 'no address of it can be dialed from here' })
+}, 60_000)
+
+test('a whole shard comes from a peer that holds its layers; one that sends bad bytes is found out, asked no more, and another one gives it', async () => {
+  const { manifest, shards, id } = relay.specimen
+  const [a, liar, honest] = await Promise.all([1, 2, 3].map(() => localPeer({ relays: [], listens: true })))
+  open.push(a!, liar!, honest!)
+  const index = manifest.shards.findIndex((shard) => shard.name === 'layer-2')
+  const asked: string[] = []
+  const serve = (peer: LocalPeer, spoil: (bytes: Uint8Array) => Uint8Array) =>
+    serveShards(peer.node, async ({ modelId, shard, from, length }) => {
+      asked.push(peer.key)
+      return modelId === id && shard === 'layer-2' ? spoil(shards[index]!.slice(from, from + length)) : null
+    })
+  await serve(liar!, (bytes) => bytes.with(0, bytes[0]! ^ 1))
+  await serve(honest!, (bytes) => bytes)
+  const presences = [liar!, honest!].map((peer) => ({
+    ...presence(1, 2, 4, { modelId: id, layers: manifest.core.layers }),
+    peer: peer.key,
+    addresses: peer.network.addresses(),
+  }))
+  const liars: string[] = []
+  const fetcher = createShardFetcher({
+    node: a!.node,
+    network: a!.network,
+    presences: () => presences,
+    sha256: (bytes) => hash('sha256', bytes, 'buffer'),
+    onLiar: (peer) => liars.push(peer),
+  })
+  const { signal } = new AbortController()
+  // The liar is the one that is connected, so it is asked first.
+  a!.network.connect(liar!.key, liar!.network.addresses())
+  await until(() => a!.network.peers().includes(liar!.key))
+  let loaded = 0
+  const bytes = await fetcher.fetch(id, manifest, index, (count) => (loaded = count), signal)
+  expect(Buffer.compare(bytes!, shards[index]!)).toBe(0)
+  expect(loaded).toBe(shards[index]!.length)
+  expect(liars).toEqual([liar!.key])
+  expect(new Set(asked)).toEqual(new Set([liar!.key, honest!.key]))
+  asked.length = 0
+  expect(await fetcher.fetch(id, manifest, index, () => {}, signal)).not.toBeNull()
+  expect(new Set(asked)).toEqual(new Set([honest!.key]))
+  // Layers that nobody holds are nobody's to ask for, and what a peer does not have it refuses.
+  expect(
+    await fetcher.fetch(
+      id,
+      manifest,
+      manifest.shards.findIndex((shard) => shard.name === 'layer-5'),
+      () => {},
+      signal,
+    ),
+  ).toBeNull()
+  expect(
+    await fetcher.fetch(
+      id,
+      manifest,
+      manifest.shards.findIndex((shard) => shard.name === 'layer-3'),
+      () => {},
+      signal,
+    ),
+  ).toBeNull()
+  await expect(fetcher.fetch(id, manifest, index, () => {}, AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough')
 }, 60_000)
 
 test('a range of a shard comes from a peer that has it, and a refusal says why', async () => {

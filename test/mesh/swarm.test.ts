@@ -31,6 +31,7 @@ function host(name: string, from: number, to: number, change: Partial<Presence['
     ttlMs: 90_000,
     addresses: ['/ip4/127.0.0.1/tcp/1/ws'],
     near: [],
+    pay: null,
     held: [
       {
         modelId,

@@ -124,3 +124,25 @@ test('three hosts with a third each answer as one machine does; one is killed mi
   })
   expect({ second, code: once.code, text: once.stdout.trimEnd() }).toEqual({ second: true, code: 0, text: String(alone.text).trimEnd() })
 })
+
+test('a private group of real processes: members answer each other through the relay, and neither the open mesh nor another group sees or asks them', async () => {
+  const invitation = '0123456789abcdef0123456789abcdef'
+  const members = ['0-14', '15-29'].map((layers) => start(['host', '--layers', layers, '--threads', '1', '--invite', invitation]))
+  await Promise.all(members.map((child) => line(child, /^Serving: /)))
+  const alone = await json(['ask', question, '--max-tokens', '12'])
+  const receipt = join(home, 'group-receipt.json')
+  const answered = await json(['ask', question, '--max-tokens', '12', '--swarm', '--invite', invitation, '--receipt', receipt])
+  expect(answered.text).toEqual(alone.text)
+  const peersOf = async (path: string): Promise<string[]> => JSON.parse(await readFile(path, 'utf8')).hosts.map((host: { peer: string }) => host.peer)
+  const memberKeys = await peersOf(receipt)
+  expect(memberKeys).toHaveLength(2)
+  // The relay tells the open mesh of others only.
+  const swarm = await json(['swarm'])
+  const seen = (swarm.models as { hosts: { peer: string }[] }[]).flatMap((model) => model.hosts.map((host) => host.peer))
+  expect(seen.filter((peer) => memberKeys.includes(peer))).toEqual([])
+  // Another group finds nobody, though hosts of this one and of the open mesh are a connection away.
+  const outsider = await run(['ask', question, '--max-tokens', '12', '--swarm', '--invite', 'f'.repeat(32)])
+  expect(outsider.code).not.toBe(0)
+  expect(outsider.stderr).toMatch(/no hosts|nobody/i)
+  await Promise.all(members.map((child) => new Promise((resolve) => child.once('exit', resolve) && child.kill('SIGKILL'))))
+})

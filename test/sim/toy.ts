@@ -47,6 +47,8 @@ export class ToyEngine implements SegmentEngine {
   private readonly cache = new Map<number, number[][]>()
   /** Flips a bit of the boundary of this position, for tests of blame. */
   corruptAt: number | null = null
+  /** Rows of the longest sequence it ever computed. */
+  longest = 0
 
   constructor(facts: ModelFacts, segment?: Segment, options: { rowsMax?: number; kvTokensMax?: number } = {}) {
     const core = specimenCore('llama', { layers: facts.layers, hidden, vocab, context: facts.context })
@@ -63,6 +65,7 @@ export class ToyEngine implements SegmentEngine {
     const after = checkRun(this.manifest, this.segment, this.rowsMax, lengths, rows, wants, boundary)
     for (const [id, length] of after) lengths.set(id, length)
     if ([...lengths.values()].reduce((sum, n) => sum + n, 0) > this.kvTokensMax) throw new EngineError('no room in the cache', 'memory')
+    for (const { position } of rows) this.longest = Math.max(this.longest, position + 1)
     const out = new Int32Array(rows.length * hidden)
     const logits = rows.map(({ sequence, position, token }, i) => {
       const x = out.subarray(i * hidden, (i + 1) * hidden)

@@ -7,7 +7,7 @@ import { sample } from '../../protocol/engine/sampler.ts'
 import { random } from '../../protocol/engine/specimen.ts'
 import { sha256 } from '../../protocol/hash.ts'
 import { computeRows } from '../../protocol/peer/compute.ts'
-import type { ModelFacts, Notice, PeerAction, PeerEvent, PeerKey, RowWant } from '../../protocol/peer/machine.ts'
+import type { ModelFacts, Notice, PeerAction, PeerEvent, PeerKey, PeerOptions, RowWant } from '../../protocol/peer/machine.ts'
 import { Peer } from '../../protocol/peer/peer.ts'
 import { ToyEngine } from './toy.ts'
 
@@ -32,6 +32,8 @@ export interface NodeOptions {
   positionsMax?: number
   tells?: boolean
   invitation?: Uint8Array
+  /** Into what it is paid. */
+  earnings?: PeerOptions['earnings']
   /** Engines of this node, default toys. */
   engine?: (facts: ModelFacts, segment: Segment) => SegmentEngine
 }
@@ -43,6 +45,9 @@ export class Node {
   readonly engines = new Map<string, SegmentEngine>()
   readonly links = new Set<PeerKey>()
   readonly notices: Notice[] = []
+  /** Its disk: what it keeps outlives it. */
+  readonly vault = new Map<string, Uint8Array>()
+  readonly settled = new Set<string>()
   alive = true
   wake = 0
   /** Tests that bend what this node sends or does. */
@@ -101,7 +106,7 @@ export class World {
   add(name: string, options: NodeOptions = {}, boot = 1, identity = name): Node {
     const secret = sha256(new TextEncoder().encode(`secret ${identity}`)).slice()
     const seed = sha256(new TextEncoder().encode(`seed ${name} ${++this.count} ${this.next()}`)).slice()
-    const peer = new Peer({ secret, seed, boot, tellsPresence: options.tells ?? false, invitation: options.invitation ?? null })
+    const peer = new Peer({ secret, seed, boot, tellsPresence: options.tells ?? false, invitation: options.invitation ?? null, earnings: options.earnings })
     const node = new Node(name, peer, options)
     this.nodes.set(node.key, node)
     this.step(node, { kind: 'addresses', addresses: [`sim/${name}`] })
@@ -153,6 +158,18 @@ export class World {
         return
       case 'compute':
         return this.compute(node, action)
+      case 'keep': {
+        const { leg, mark, record } = action
+        this.after(this.draw(3000) / 1000, () => {
+          if (!node.alive) return
+          node.vault.set(leg, record)
+          this.step(node, { kind: 'kept', leg, mark })
+        })
+        return
+      }
+      case 'settle':
+        node.settled.add(action.leg)
+        return
       case 'wake': {
         const mark = ++node.wake
         const wait = (action.at - this.clock(node)) / (1 + (node.options.drift ?? 0) / 1000)

@@ -84,7 +84,7 @@ export function tinyContents(options: TinyOptions): GgufContents {
   const ffn = options.ffn ?? (large ? 512 : 96)
   const heads = options.heads ?? 4
   const kvHeads = options.kvHeads ?? 2
-  const headDim = options.headDim ?? (large ? 64 : gemma || architecture === 'qwen3' ? 32 : 16)
+  const headDim = options.headDim ?? (large ? 64 : 32)
   const layers = options.layers ?? (gemma ? 6 : 2)
   const count = options.vocab ?? vocab
   const tied = options.tied ?? architecture !== 'llama'

@@ -1,5 +1,5 @@
 // The choice of a device, on real engines: the reference on a specimen, one of them made slower, late or absent.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { SegmentEngine } from '../../protocol/engine/engine.ts'
 import { createReferenceEngine } from '../../protocol/engine/reference.ts'
 import { specimenCore, specimenPackage } from '../../protocol/engine/specimen.ts'
@@ -46,30 +46,34 @@ function later(engine: SegmentEngine, ms: number): SegmentEngine['run'] {
   }
 }
 
+/** These tests are not about time, however busy the machine. */
+const patient = 600_000
+const whole = { from: 0, to: 6 }
+
 const having =
   (gpu: Device | null, missing = '') =>
   async () => ({ device: gpu, missing })
 
 test('the faster device is taken, the reason names both speeds, and the measurement is remembered', async () => {
   const [wasm, gpu] = [device('WASM', { runMs: 20 }), device('WebGPU', {})]
-  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null)
+  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null, whole, patient)
   expect(choice.device).toBe(gpu)
   expect(choice.reason).toMatch(/^WebGPU: measured about [\d.]+ tokens\/s on WebGPU and [\d.]+ tokens\/s on WASM, in \d+ ms\.$/)
-  const again = await chooseDevice('auto', wasm, having(gpu), source, modelId, choice.measured)
+  const again = await chooseDevice('auto', wasm, having(gpu), source, modelId, choice.measured, whole, patient)
   expect(again).toEqual({ device: gpu, reason: choice.reason, measured: choice.measured })
   expect(wasm.opened).toBe(1)
 })
 
 test('a slower graphics card is left alone and closed', async () => {
   const [wasm, gpu] = [device('WASM', {}), device('WebGPU', { runMs: 20 })]
-  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null)
+  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null, whole, patient)
   expect(choice.device).toBe(wasm)
   expect(gpu.closed).toBe(true)
 })
 
 test('an adapter that is a program on the processor is closed without being measured, unless the person asks for it', async () => {
   const [wasm, gpu] = [device('WASM', {}), device('WebGPU', { software: true })]
-  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null)
+  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null, whole, patient)
   expect(choice).toMatchObject({ device: wasm, reason: 'WASM: WebGPU runs in software here, on the processor that WASM uses directly.' })
   expect([wasm.opened, gpu.opened, gpu.closed]).toEqual([0, 0, true])
   // Remembered: the next visit does not even ask for the adapter.
@@ -81,20 +85,42 @@ test('an adapter that is a program on the processor is closed without being meas
 test('a graphics card that fails while it is measured leaves WASM, and the reason says so', async () => {
   const [wasm, gpu] = [device('WASM', {}), device('WebGPU', {})]
   gpu.open = () => Promise.reject(new Error('no room'))
-  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null)
+  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null, whole, patient)
   expect(choice.device).toBe(wasm)
-  expect(choice.reason).toMatch(/^WASM, about [\d.]+ tokens\/s: WebGPU was not ready to be measured within \d+ ms\.$/)
+  expect(choice.reason).toMatch(/^WASM, about [\d.]+ tokens\/s: WebGPU could not be measured\.$/)
+})
+
+test('a graphics card that is not ready in time loses, is measured anew next time, and is closed once it has finished', async () => {
+  const [wasm, gpu] = [device('WASM', {}), device('WebGPU', {})]
+  let failCompiling = (_: Error): void => {}
+  gpu.open = () => new Promise((_, reject) => (failCompiling = reject))
+  const choice = await chooseDevice('auto', wasm, having(gpu), source, modelId, null, whole, 1000)
+  expect(choice).toMatchObject({ device: wasm, measured: null })
+  expect(choice.reason).toMatch(/^WASM.*: WebGPU was not ready to be measured within \d+ ms\.$/)
+  expect(gpu.closed).toBe(false)
+  failCompiling(new Error('enough'))
+  await vi.waitFor(() => expect(gpu.closed).toBe(true))
+})
+
+test('a browser that does not hand out its graphics card in time is not waited for, and the card is closed when it comes', async () => {
+  const [wasm, gpu] = [device('WASM', {}), device('WebGPU', {})]
+  let hand = (_: { device: Device; missing: string }): void => {}
+  const choice = await chooseDevice('auto', wasm, () => new Promise((resolve) => (hand = resolve)), source, modelId, null, whole, 10)
+  expect(choice).toEqual({ device: wasm, reason: 'WASM: the graphics card was not there within 10 ms.', measured: null })
+  hand({ device: gpu, missing: '' })
+  await vi.waitFor(() => expect(gpu.closed).toBe(true))
+  expect(wasm.opened + gpu.opened).toBe(0)
 })
 
 test('a measurement of another model, of other threads or of long ago is made anew', async () => {
   const [wasm, gpu] = [device('WASM', {}), device('WebGPU', { runMs: 20 })]
-  const { measured } = await chooseDevice('auto', wasm, having(gpu), source, modelId, null)
+  const { measured } = await chooseDevice('auto', wasm, having(gpu), source, modelId, null, whole, patient)
   for (const stale of [
     { ...measured!, key: `${measured!.key}x` },
     { ...measured!, at: Date.now() - 8 * 24 * 3600 * 1000 },
   ]) {
     const opened = gpu.opened
-    await chooseDevice('auto', wasm, having(gpu), source, modelId, stale)
+    await chooseDevice('auto', wasm, having(gpu), source, modelId, stale, whole, patient)
     expect(gpu.opened).toBeGreaterThan(opened)
   }
 })

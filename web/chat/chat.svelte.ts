@@ -6,6 +6,7 @@ import type { Ask, DeviceChoice } from '../workers/messages.ts'
 import type { Checks } from './checks.svelte.ts'
 import { type Conversation, exportText, importText, type Message, titleOf, turnsOf } from './conversation.ts'
 import type { History } from './history.ts'
+import type { PaymentsPort } from './payments-port.ts'
 import { type Preferences, writePreferences } from './preferences.ts'
 import { type Settings, samplerFor, seedMax } from './settings.ts'
 import type { SwarmSide } from './swarm-side.svelte.ts'
@@ -51,6 +52,8 @@ export class Chat {
   readonly engine: Engine
   readonly swarm: SwarmSide
   readonly checks: Checks
+  /** Who pays hosts; null where nothing is paid. */
+  payments = $state.raw<PaymentsPort | null>(null)
   /** Where the next question goes; a link may say so for this visit, only the person's choice is kept. */
   where = $state<Where>('local')
   private history: History | null = null

@@ -5,6 +5,7 @@ import '../ui/base.css'
 import { Engine } from '../peer/engine.svelte.ts'
 import { Library } from '../peer/library.svelte.ts'
 import { invitationOf } from '../peer/mesh-config.ts'
+import { payments } from '../peer/payments.svelte.ts'
 import { registerOffline } from '../ui/offline.ts'
 import App from './App.svelte'
 import { Chat } from './chat.svelte.ts'
@@ -29,6 +30,7 @@ const wishes = new URLSearchParams(location.search)
 const model = wishes.get('model')
 if (model && /^[0-9a-f]{64}$/.test(model)) preferences.modelId = model
 chat = new Chat(library, engine, swarm, checks, preferences)
+chat.payments = payments
 if (wishes.get('where') === 'swarm' || swarm.invitation !== null) chat.visit('swarm')
 addEventListener('hashchange', () => void chat.setInvitation(invitationOf(location.hash)))
 addEventListener('pagehide', () => swarm.goodbye())

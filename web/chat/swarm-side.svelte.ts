@@ -3,6 +3,7 @@
 import { swarmTable } from '../../mesh/swarm.ts'
 import { Mesh } from '../peer/mesh.svelte.ts'
 import { invitationOf } from '../peer/mesh-config.ts'
+import { payments } from '../peer/payments.svelte.ts'
 import { type MeshPort, Requester } from '../peer/requester.svelte.ts'
 import { type ModelRow, parseSnapshot } from '../peer/snapshot.ts'
 import { SwarmFeed } from '../peer/swarm-feed.svelte.ts'
@@ -118,7 +119,7 @@ export class SwarmSide {
       command: (event) => (this.mesh.status === 'in' ? this.mesh.command(event) : undefined),
       subscribe: (listener) => this.mesh.subscribe(listener),
     }
-    return { words, requester: new Requester(port, words) }
+    return { words, requester: new Requester(port, words, this.storage ? payments : null) }
   }
 
   /** Part of the mesh, with a relay or a peer in reach. */

@@ -8,6 +8,9 @@ import { holdOf, invitationOf } from '../peer/mesh-config.ts'
 import { registerOffline } from '../ui/offline.ts'
 import App from './App.svelte'
 
+/** Who has not pressed the button by then is reading. */
+const readersMs = 10_000
+
 const host = new Host(
   new Mesh(),
   () => new Worker(new URL('../workers/store.worker.ts', import.meta.url), { type: 'module', name: 'meadow-store' }),
@@ -16,4 +19,7 @@ const host = new Host(
 host.hold = holdOf(location.hash)
 void host.look()
 mount(App, { target: document.querySelector('#app')!, props: { host, invitation: invitationOf(location.hash) } })
-registerOffline()
+// Copies for a day without a network compete with joining and fetching: they wait until this device serves, or for whoever only reads the page.
+setTimeout(() => {
+  if (!host.lending) registerOffline()
+}, readersMs)

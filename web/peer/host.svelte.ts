@@ -7,6 +7,8 @@ import { KeepAwake } from './keep-awake.ts'
 import { type LendingChoices, readChoices, writeChoices } from './lending.ts'
 import type { Mesh } from './mesh.svelte.ts'
 import { type Offer, parseOffers } from './offers.ts'
+import type { TabEarning } from './payment-work.ts'
+import { payments } from './payments.svelte.ts'
 import { LendStore } from './store.ts'
 import { type SegmentStatus, TabEngines } from './tab-engines.ts'
 import type { Exchange, Torrents } from './torrents.ts'
@@ -88,6 +90,7 @@ export class Host {
   private store: LendStore | null = null
   private torrents: Torrents | null = null
   private engines: TabEngines | null = null
+  private earning: TabEarning | null = null
   private readonly facts = new Map<string, ModelFacts>()
   private readonly runs: { at: number; rows: number; ms: number }[] = []
   private startedAt = 0
@@ -155,7 +158,14 @@ export class Host {
       // A pause sends nothing.
       const readShard = async (modelId: string, shard: string, from: number, length: number) =>
         this.paused ? null : store.read(modelId, shard, from, length).catch(() => null)
-      await this.mesh.join({ engines: this.engines, readShard, invitation })
+      // Where nothing is kept, nothing can be earned.
+      this.earning = this.keeps ? await payments.earn(() => [...this.facts.values()]) : null
+      await this.mesh.join({
+        engines: this.engines,
+        readShard,
+        invitation,
+        ...(this.earning ? { earnings: this.earning.earnings, vault: this.earning.vault } : {}),
+      })
       await this.openTorrents()
       await this.lendModels()
       this.conditions.start()
@@ -273,6 +283,8 @@ export class Host {
     await torrents?.closeAll()
     await engines?.close()
     await this.awake.end()
+    this.earning?.end()
+    this.earning = null
     this.engines = null
     this.toldPaused = false
     this.state = 'idle'
@@ -324,6 +336,11 @@ export class Host {
       this.numbers.served++
     }
     if (notice.what === 'refused') this.numbers.refused++
+    if (notice.what === 'vouched') {
+      const segment = this.segments.find((one) => one.modelId === notice.modelId)?.segment
+      const layers = this.facts.get(notice.modelId)?.layers
+      void payments.vouched(notice, segment && layers ? (segment.to - segment.from) / layers : 0)
+    }
   }
 
   private async count(torrents: Torrents | null = this.torrents): Promise<void> {

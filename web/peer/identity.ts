@@ -48,6 +48,18 @@ async function ownSecret(): Promise<{ secret: Uint8Array; kept: boolean }> {
   }
 }
 
+/** The browser's own account: its key without a place among the tabs. `make` false: null where there is no key yet. */
+export async function ownAccount(make: boolean): Promise<{ secret: Uint8Array; key: string; kept: boolean } | null> {
+  if (!make) {
+    const db = await open().catch(() => null)
+    const known = await db?.get('keys', 'own')
+    db?.close()
+    return known ? { secret: known, key: hex(publicKeyOf(known)), kept: true } : null
+  }
+  const { secret, kept } = await ownSecret()
+  return { secret, key: hex(publicKeyOf(secret)), kept }
+}
+
 /** The secret of a place. */
 const secretAt = (own: Uint8Array, place: number): Uint8Array => (place === 0 ? own : hashTagged('tab', own, u32(place)))
 
@@ -96,7 +108,11 @@ export async function recoveryPhrase(): Promise<string> {
 /** Becomes whoever wrote the words down, from the next visit on. Throws PhraseError saying what is wrong with them, or what the browser's storage says. */
 export async function restore(phrase: string): Promise<void> {
   const { secretOf } = await import('../../mesh/phrase.ts')
-  const secret = secretOf(phrase)
+  await restoreSecret(secretOf(phrase))
+}
+
+/** The same with the secret itself, 32 bytes. */
+export async function restoreSecret(secret: Uint8Array): Promise<void> {
   const db = await open()
   await db.put('keys', secret.slice(), 'own')
   db.close()

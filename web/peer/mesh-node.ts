@@ -4,12 +4,12 @@ import { createNetwork, type Network } from '../../mesh/network.ts'
 import { createMeshNode } from '../../mesh/node.ts'
 import { libp2pKey } from '../../mesh/peer-key.ts'
 import { serveShards } from '../../mesh/shard-stream.ts'
-import { createShell, type Engines, type Shell } from '../../mesh/shell.ts'
+import { createShell, type Engines, type Shell, type Vault } from '../../mesh/shell.ts'
 import { meshTransports } from '../../mesh/transports.ts'
 import { fromHex } from '../../protocol/hash.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
 import { frameBytesMax } from '../../protocol/limits.ts'
-import type { Notice } from '../../protocol/peer/machine.ts'
+import type { Notice, PeerOptions } from '../../protocol/peer/machine.ts'
 import { Peer } from '../../protocol/peer/peer.ts'
 import { networkOf, type Presence } from '../../protocol/peer/presence.ts'
 import type { Identity } from './identity.ts'
@@ -17,6 +17,8 @@ import type { MeshConfig } from './mesh-config.ts'
 
 /** Browsers cap at 100 connections; the rest is room for torrents. */
 const connectionsMax = 64
+/** Of these to other peers of the mesh: browsers refuse new ones after some hundreds, and every one takes memory (swarm.md i). */
+const linksMax = 24
 
 export interface PeerInit {
   config: MeshConfig
@@ -26,6 +28,8 @@ export interface PeerInit {
   engines?: Engines
   /** Bytes of a shard for a peer that asks for them directly; null when they are not here. */
   readShard?: (modelId: string, shard: string, from: number, length: number) => Promise<Uint8Array | null>
+  earnings?: PeerOptions['earnings']
+  vault?: Vault
   onNotice: (notice: Notice) => void
 }
 
@@ -34,14 +38,23 @@ export interface OpenedPeer {
   shell: Shell
   /** What others have said of themselves, as far as it came here. */
   presences(): Presence[]
+  /** Ends the peer connections at once, without waiting for anything. The relay's socket stays for what is still to be said. */
+  hangUp(): void
 }
 
 /** Starts the node and dials the relays. */
-export async function openPeer({ config, identity, invitation, engines, readShard, onNotice }: PeerInit): Promise<OpenedPeer> {
+export async function openPeer({ config, identity, invitation, engines, readShard, earnings, vault, onNotice }: PeerInit): Promise<OpenedPeer> {
   const { secret } = identity
   const group = invitation === null ? null : fromHex(invitation)
   const networkName = networkOf(group)
-  const machine = new Peer({ secret, seed: crypto.getRandomValues(new Uint8Array(32)), boot: Math.floor(Date.now() / 1000), invitation: group })
+  const machine = new Peer({
+    secret,
+    seed: crypto.getRandomValues(new Uint8Array(32)),
+    boot: Math.floor(Date.now() / 1000),
+    invitation: group,
+    earnings,
+    linksMax,
+  })
   const node = await createMeshNode({
     privateKey: libp2pKey(secret, publicKeyOf(secret)),
     transports: meshTransports({ iceServers: config.iceServers }),
@@ -61,5 +74,8 @@ export async function openPeer({ config, identity, invitation, engines, readShar
     // The page's policy lets it open WebSockets to its own relay only; everyone else is reached by WebRTC.
     dialable: (address) => address.includes('/p2p-circuit') || !/\/wss?(\/|$)/.test(address),
   })
-  return { network, shell: createShell({ network, machine, engines, onNotice }), presences: () => machine.table.all() }
+  const hangUp = (): void => {
+    for (const connection of node.getConnections()) if (connection.remoteAddr.toString().includes('/webrtc')) connection.abort(new Error('the page is gone'))
+  }
+  return { network, shell: createShell({ network, machine, engines, onNotice, vault }), presences: () => machine.table.all(), hangUp }
 }

@@ -1,7 +1,7 @@
 // This page's part in the mesh, as rune state: one peer that may lend and ask. Nothing of libp2p is loaded before `join`.
 import type { Network } from '../../mesh/network.ts'
-import type { Engines, Shell } from '../../mesh/shell.ts'
-import type { Notice, PeerEvent, PeerKey } from '../../protocol/peer/machine.ts'
+import type { Engines, Shell, Vault } from '../../mesh/shell.ts'
+import type { Notice, PeerEvent, PeerKey, PeerOptions } from '../../protocol/peer/machine.ts'
 import type { Presence } from '../../protocol/peer/presence.ts'
 import type { Identity } from './identity.ts'
 import { fetchMeshConfig, type MeshConfig, onePerRelay } from './mesh-config.ts'
@@ -15,6 +15,9 @@ export interface JoinOptions {
   readShard?: (modelId: string, shard: string, from: number, length: number) => Promise<Uint8Array | null>
   /** 32 hex digits of a private group's secret, null for the open mesh. */
   invitation?: string | null
+  /** Into what this page is paid as a host, and where it keeps vouchers. */
+  earnings?: PeerOptions['earnings']
+  vault?: Vault
 }
 
 export class Mesh {
@@ -35,6 +38,7 @@ export class Mesh {
   network: Network | null = null
   private shell: Shell | null = null
   private presences: (() => Presence[]) | null = null
+  private hangUp: (() => void) | null = null
   private joining: Promise<void> | null = null
   private readonly listeners = new Set<(notice: Notice) => void>()
   private readonly takeIdentity: (() => Promise<Identity>) | null
@@ -55,19 +59,21 @@ export class Mesh {
     return this.joining
   }
 
-  private async start({ engines, readShard, invitation = null }: JoinOptions): Promise<void> {
+  private async start({ engines, readShard, invitation = null, earnings, vault }: JoinOptions): Promise<void> {
     this.status = 'joining'
     this.problem = ''
     this.private = invitation !== null
     const [config, { takeIdentity }, { openPeer }] = await Promise.all([fetchMeshConfig(), import('./identity.ts'), import('./mesh-node.ts')])
     this.config = { ...config, relays: onePerRelay(config.relays) }
     this.identity = await (this.takeIdentity ?? takeIdentity)()
-    const { network, shell, presences } = await openPeer({
+    const { network, shell, presences, hangUp } = await openPeer({
       config: this.config,
       identity: this.identity,
       invitation,
       engines,
       readShard,
+      earnings,
+      vault,
       onNotice: (notice) => this.hear(notice),
     })
     this.key = network.self
@@ -82,6 +88,7 @@ export class Mesh {
     })
     this.shell = shell
     this.presences = presences
+    this.hangUp = hangUp
     this.status = 'in'
   }
 
@@ -117,6 +124,7 @@ export class Mesh {
     this.shell = null
     this.network = null
     this.presences = null
+    this.hangUp = null
     this.joining = null
     await shell?.leave()
     await network?.close()
@@ -125,9 +133,13 @@ export class Mesh {
     this.status = shell ? 'left' : 'out'
   }
 
-  /** For `pagehide`: only the goodbye, since nothing that waits will run any more. */
+  /**
+   * For `pagehide`, when nothing that waits will run any more: the goodbye, by the relay, and the end of all peer connections. Left open, they would look alive to the
+   * others for some 20 s (measured), in which this browser's next page, under the same name, could not be reached.
+   */
   goodbye(): void {
     void this.shell?.leave()
+    this.hangUp?.()
   }
 }
 

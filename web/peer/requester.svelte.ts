@@ -9,6 +9,8 @@ import { hex } from '../../protocol/hash.ts'
 import type { ModelFacts, Question } from '../../protocol/peer/machine.ts'
 import type { AnswerStats, Ask } from '../workers/messages.ts'
 import { wait } from '../workers/wait.ts'
+import type { Budget } from './payment-work.ts'
+import type { Payments } from './payments.svelte.ts'
 import { emptySwarmAnswer, type SwarmEvent, withNotice } from './swarm-answer.ts'
 import type { Words } from './words.ts'
 
@@ -23,6 +25,8 @@ export interface MeshPort extends Pick<Shell, 'command' | 'subscribe'> {
 /** Others' records reach a newcomer within this time, measured 2–36 ms a hop; a slow relay may need longer. */
 const settleMs = 6_000
 const retryMs = 400
+/** Proofs of the channel are renewed so often while an answer comes. */
+const freshenMs = 20_000
 
 export class Requester {
   /** Tokens/s of the answer that streams, or of the last one. */
@@ -30,9 +34,12 @@ export class Requester {
   private readonly asking: Asking
   private readonly mesh: MeshPort
   private readonly words: Words
+  private readonly payments: Payments | null
 
-  constructor(mesh: MeshPort, words: Words) {
+  /** `payments`: null where nothing is paid (embed). */
+  constructor(mesh: MeshPort, words: Words, payments: Payments | null = null) {
     this.mesh = mesh
+    this.payments = payments
     this.asking = createRequester(mesh)
     this.words = words
   }
@@ -48,9 +55,11 @@ export class Requester {
     const [{ facts, stopIds }, prompt] = await Promise.all([this.words.open(modelId), this.words.prompt(modelId, ask.turns), this.mesh.join(signal)])
     signal.throwIfAborted()
     const question: Question = { modelId, prompt, sampler: ask.sampler, seed: ask.seed, maxTokens: ask.maxTokens, stopIds }
+    const budget = (await this.payments?.budget(modelId, ask.maxTokens)) ?? null
+    signal.throwIfAborted()
     for (;;) {
       try {
-        yield* this.attempt(question, facts, signal)
+        yield* this.attempt(question, facts, signal, budget)
         return
       } catch (error) {
         // A tab that has just come knows nobody yet.
@@ -60,7 +69,7 @@ export class Requester {
     }
   }
 
-  private async *attempt(question: Question, facts: ModelFacts, signal: AbortSignal): AsyncGenerator<SwarmEvent> {
+  private async *attempt(question: Question, facts: ModelFacts, signal: AbortSignal, budget: Budget | null): AsyncGenerator<SwarmEvent> {
     const { modelId, prompt, seed } = question
     const decode = this.words.stream(modelId)
     const asked = performance.now()
@@ -69,28 +78,35 @@ export class Requester {
     let text = ''
     let firstAt = 0
     let stopped: { stop: Stop; at: number } | null = null
-    for await (const notice of this.asking.ask(question, facts, { signal })) {
-      if (notice.what === 'queued') yield { kind: 'queued', place: notice.place, waitMs: notice.waitMs }
-      if (notice.what === 'prefill') yield { kind: 'prefill', done: notice.done, total: notice.total }
-      if (notice.what === 'token') {
-        if (tokens.length === 0) firstAt = performance.now()
-        else this.tokensPerSecond = (tokens.length * 1000) / Math.max(1, performance.now() - firstAt)
-        tokens.push(notice.token)
-        const piece = await decode([notice.token])
-        text += piece
-        yield { kind: 'token', token: notice.token, text: piece }
+    const notices = this.asking.ask(question, facts, { signal, ...(budget ? { payer: budget.payer } : {}) })
+    const freshen = budget ? setInterval(() => void budget.freshen().catch(() => {}), freshenMs) : undefined
+    try {
+      for await (const notice of notices) {
+        if (notice.what === 'queued') yield { kind: 'queued', place: notice.place, waitMs: notice.waitMs }
+        if (notice.what === 'prefill') yield { kind: 'prefill', done: notice.done, total: notice.total }
+        if (notice.what === 'token') {
+          if (tokens.length === 0) firstAt = performance.now()
+          else this.tokensPerSecond = (tokens.length * 1000) / Math.max(1, performance.now() - firstAt)
+          tokens.push(notice.token)
+          const piece = await decode([notice.token])
+          text += piece
+          yield { kind: 'token', token: notice.token, text: piece }
+        }
+        if (notice.what === 'stop') {
+          // Those that came with the end, if any did.
+          const rest = notice.tokens.slice(tokens.length)
+          text += await decode(rest, true)
+          tokens.push(...rest)
+          stopped = { stop: notice.stop, at: performance.now() }
+        }
+        if (notice.what === 'paid' && budget) this.payments?.paid(modelId, budget.channel, notice)
+        const next = withNotice(swarm, notice)
+        if (next === swarm) continue
+        swarm = next
+        yield { kind: 'swarm', swarm }
       }
-      if (notice.what === 'stop') {
-        // Those that came with the end, if any did.
-        const rest = notice.tokens.slice(tokens.length)
-        text += await decode(rest, true)
-        tokens.push(...rest)
-        stopped = { stop: notice.stop, at: performance.now() }
-      }
-      const next = withNotice(swarm, notice)
-      if (next === swarm) continue
-      swarm = next
-      yield { kind: 'swarm', swarm }
+    } finally {
+      clearInterval(freshen)
     }
     const { stop, at } = stopped!
     const input = inputHash(question)

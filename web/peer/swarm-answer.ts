@@ -32,6 +32,8 @@ export interface SwarmAnswer {
   guesses: number
   guessed: number
   receipt: AnswerReceipt | null
+  /** What it cost, µ; null when nothing was paid. */
+  payment: { paid: number; limit: number; returned: number; sessions: string[] } | null
 }
 
 /** What comes of a question to the swarm, in order; as from this device's engine, and more. */
@@ -42,7 +44,17 @@ export type SwarmEvent =
   /** The hosts, times, repairs and receipt as known so far. */
   | { kind: 'swarm'; swarm: SwarmAnswer }
 
-export const emptySwarmAnswer = (): SwarmAnswer => ({ hops: [], left: [], repairs: [], rounds: 0, roundMs: 0, guesses: 0, guessed: 0, receipt: null })
+export const emptySwarmAnswer = (): SwarmAnswer => ({
+  hops: [],
+  left: [],
+  repairs: [],
+  rounds: 0,
+  roundMs: 0,
+  guesses: 0,
+  guessed: 0,
+  receipt: null,
+  payment: null,
+})
 
 type AskNotice = Extract<Notice, { of: 'ask' }>
 
@@ -76,6 +88,10 @@ export function withNotice(answer: SwarmAnswer, notice: AskNotice): SwarmAnswer 
     const { lost, reason, stallMs } = notice
     return { ...answer, repairs: [...answer.repairs, { lost, reason, stallMs }] }
   }
+  if (notice.what === 'paid') {
+    const { paid, limit, legs } = notice
+    return { ...answer, payment: { paid, limit, returned: limit - paid, sessions: legs.map((leg) => leg.session) } }
+  }
   if (notice.what === 'receipt') return { ...answer, receipt: notice.receipt }
   return answer
 }
@@ -100,10 +116,16 @@ function receiptOf(json: unknown): AnswerReceipt | null {
   return whole && hosts.length <= chainMax ? (json as AnswerReceipt) : null
 }
 
+function paymentOf(json: unknown): SwarmAnswer['payment'] {
+  if (typeof json !== 'object' || json === null) return null
+  const { paid, limit, returned, sessions } = record(json)
+  return { paid: number(paid), limit: number(limit), returned: number(returned), sessions: list(sessions).filter(isKey) }
+}
+
 /** What an exported chat says of an answer of the swarm; null for an answer of the own device. */
 export function swarmAnswerOf(json: unknown): SwarmAnswer | null {
   if (typeof json !== 'object' || json === null) return null
-  const { hops, left, repairs, rounds, roundMs, guesses, guessed, receipt } = record(json)
+  const { hops, left, repairs, rounds, roundMs, guesses, guessed, receipt, payment } = record(json)
   return {
     hops: list(hops).flatMap((hop) => {
       const { waitMs, computeMs, rounds } = record(hop)
@@ -119,5 +141,6 @@ export function swarmAnswerOf(json: unknown): SwarmAnswer | null {
     guesses: number(guesses),
     guessed: number(guessed),
     receipt: receiptOf(receipt),
+    payment: paymentOf(payment),
   }
 }

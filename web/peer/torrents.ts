@@ -6,12 +6,17 @@ import { pieceLengthOf } from '../../mesh/torrent.ts'
 import type { Manifest } from '../../protocol/model/manifest.ts'
 import type { LendStore } from './store.ts'
 import { TorrentError } from './torrent-error.ts'
+import { joinMessages, tune } from './torrent-tuning.ts'
 
 /** Without a byte for this long the relay's web seed is asked too: sooner when no peer is there at all. The jitter keeps tabs that start together from asking it together. */
 const seedAfterMs = { alone: 1200, stalled: 2500 }
 const seedJitterMs = 1200
 /** Progress is looked at so often. */
-const lookMs = 250
+const lookMs = 500
+/** Bytes of pieces that came last and are kept in memory, per model. */
+const freshBytesMax = 16 << 20
+/** And so long after the last one. */
+const freshMs = 60_000
 /** What one Meadow peer is called among torrents: the rest is the beginning of its key, so that the page can say who gave what. */
 const peerPrefix = '-MW0100-'
 
@@ -209,6 +214,7 @@ export class Torrents {
     }
     torrent.on('wire', (wire: Wire) => {
       if (this.banned.has(wire.peerId)) return wire.destroy()
+      joinMessages(wire)
       wire.on('piece', (index: number, offset: number, bytes: Uint8Array) => blame.block(index, offset, bytes, wire.peerId))
       wire.on('close', () => this.count(wire))
     })
@@ -224,6 +230,7 @@ export class Torrents {
       })
       torrent.once('ready', resolve)
     })
+    tune(torrent)
     const fits =
       torrent.name === modelId &&
       torrent.pieceLength === pieceBytes &&
@@ -276,19 +283,33 @@ async function fetchMetainfo(modelId: string): Promise<Uint8Array> {
   return new Uint8Array(await response.arrayBuffer())
 }
 
-/** WebTorrent's disk (abstract-chunk-store): our store, through its worker. */
+/** WebTorrent's disk (abstract-chunk-store): our store, through its worker. What came last is kept for a while: it is what the others ask for next. */
 function chunkStore(store: LendStore, modelId: string) {
   return class {
     readonly chunkLength: number
+    private readonly fresh = new Map<number, Uint8Array>()
+    private forgetting: ReturnType<typeof setTimeout> | undefined
     constructor(chunkLength: number) {
       this.chunkLength = chunkLength
     }
     put(index: number, bytes: Uint8Array, done: ChunkDone): void {
-      store.put(modelId, index, bytes as Uint8Array<ArrayBuffer>).then(() => done(null), done)
+      this.fresh.set(index, bytes)
+      if (this.fresh.size * this.chunkLength > freshBytesMax) this.fresh.delete(this.fresh.keys().next().value!)
+      clearTimeout(this.forgetting)
+      this.forgetting = setTimeout(() => this.fresh.clear(), freshMs)
+      store.put(modelId, index, bytes as Uint8Array<ArrayBuffer>).then(
+        () => done(null),
+        (error: Error) => {
+          this.fresh.delete(index)
+          done(error)
+        },
+      )
     }
     get(index: number, options: { offset?: number; length?: number } | null | ChunkDone<Uint8Array>, done?: ChunkDone<Uint8Array>): void {
       const answer = (typeof options === 'function' ? options : done)!
       const { offset = 0, length = -1 } = typeof options === 'function' || !options ? {} : options
+      const fresh = this.fresh.get(index)
+      if (fresh) return answer(null, fresh.subarray(offset, length < 0 ? undefined : offset + length))
       store.get(modelId, index, offset, length).then((bytes) => answer(null, bytes), answer)
     }
     close(done: ChunkDone): void {

@@ -9,6 +9,15 @@ declare module 'webtorrent/dist/webtorrent.min.js' {
     peerId: string
     downloaded: number
     uploaded: number
+    /** It has every piece. */
+    isSeeder: boolean
+    peerChoking: boolean
+    amInterested: boolean
+    /** Blocks asked for and not here yet. */
+    requests: unknown[]
+    peerPieces: { get(piece: number): boolean }
+    /** Bytes per second. */
+    downloadSpeed(): number
     destroy(): void
   }
   export interface TorrentFile {

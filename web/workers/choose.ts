@@ -5,29 +5,40 @@ import type { ModelSource } from '../../protocol/model/manifest.ts'
 import type { Device } from './devices.ts'
 import type { DeviceChoice, Measured } from './messages.ts'
 
-/** Longest wait for one measurement. A graphics card compiles its shaders in it, which its engine needs anyway. */
-const measureMsMax = 3000
+/** `auto` decides within 300 ms of being asked, the browser's wait for a graphics card included: whoever asked a question is waiting. What has begun when the clock is looked at must end: 20 ms for that. */
+const decideMsMax = 280
+/** With less time than this left a card's engine is not even begun: the first part of opening one does not look at the clock (40 to 70 ms on a busy machine). */
+const openMsMin = 70
+/** A graphics card whose shaders were not compiled by then may go on so long beside the answer: the browser keeps what it compiled, and the next visit measures in time. */
+const compileMsMax = 3000
 /** Timed runs of one engine stop after this long. */
 const timedMs = 25
 /** Layers of the longer of the two segments timed: their difference is what a layer costs, the rest is what a token costs. */
 const layersTimed = 4
 
-/** Milliseconds one row takes through an engine, the best of several runs: other work on the machine only ever adds. */
-async function rowMs(engine: SegmentEngine): Promise<number> {
+/** Milliseconds one row takes through an engine, the best of several runs: other work on the machine only ever adds. The first run counts only when `deadline` leaves no time for another. */
+async function rowMs(engine: SegmentEngine, deadline: number): Promise<number> {
   const { hidden } = engine.manifest.core
   const boundary = Int32Array.from({ length: hidden }, (_, i) => ((i * 2654435761) % 8191) - 4095)
-  let best = Number.POSITIVE_INFINITY
-  const end = performance.now() + timedMs
-  for (let position = 0; position < 3 || (performance.now() < end && position < 64); position++) {
+  const run = async (position: number): Promise<number> => {
     const from = performance.now()
     await engine.run([{ sequence: 0, position, token: 0 }], ['nothing'], boundary)
-    if (position > 0) best = Math.min(best, performance.now() - from)
+    return performance.now() - from
   }
-  return best
+  const first = await run(0)
+  let best = Number.POSITIVE_INFINITY
+  const end = performance.now() + timedMs
+  for (let position = 1; position < 64; position++) {
+    // WASM blocks its thread while it runs, so no timer would tell.
+    const now = performance.now()
+    if (now > deadline || (now > end && position > 2)) break
+    best = Math.min(best, await run(position))
+  }
+  return Number.isFinite(best) ? best : first
 }
 
-/** Estimated milliseconds a token takes on a device, through the whole model; null when the deadline came first, or too few layers are `held` here to be timed. */
-async function tokenMs(device: Device, source: ModelSource, held: Segment, msMax: number): Promise<number | null> {
+/** Estimated milliseconds a token takes on a device, through the whole model; null when too few layers are `held` here to be timed. Stops early where it can when `deadline` has come. */
+async function tokenMs(device: Device, source: ModelSource, held: Segment, deadline: number): Promise<number | null> {
   const { core, shards } = source.manifest
   const { layers } = core
   const bytesOf = (pattern: RegExp): number => shards.reduce((sum, shard) => sum + (pattern.test(shard.name) ? shard.bytes : 0), 0)
@@ -37,23 +48,25 @@ async function tokenMs(device: Device, source: ModelSource, held: Segment, msMax
   const from = Math.max(1, held.from)
   const to = Math.min(layers - 1, held.to, from + layersTimed)
   if (to < from + 2) return null
-  const measure = async (): Promise<number> => {
-    const times: number[] = []
-    // A call costs the processor next to nothing beyond its layers, so one segment tells all; a GPU also pays for the submission and the way back.
-    for (const end of device.parallel ? [to] : [from + 1, to]) {
-      const engine = await device.open(source, { segment: { from, to: end }, kvTokensMax: 64 })
-      try {
-        times.push(await rowMs(engine))
-      } finally {
-        await engine.close()
-      }
+  const times: number[] = []
+  // A call costs the processor next to nothing beyond its layers, so one segment tells all; a GPU also pays for the submission and the way back.
+  for (const end of device.parallel ? [to] : [from + 1, to]) {
+    const engine = await device.open(source, { segment: { from, to: end }, kvTokensMax: 64 })
+    try {
+      times.push(await rowMs(engine, deadline))
+    } finally {
+      await engine.close()
     }
-    if (times.length === 1) return ((times[0] * layers) / (to - from)) * withHead
-    const layerMs = Math.max(0, (times[1] - times[0]) / (to - from - 1))
-    return times[0] + layerMs * (layers * withHead - 1)
   }
-  const deadline = new Promise<null>((resolve) => setTimeout(() => resolve(null), msMax))
-  return Promise.race([measure(), deadline])
+  if (times.length === 1) return ((times[0] * layers) / (to - from)) * withHead
+  const layerMs = Math.max(0, (times[1] - times[0]) / (to - from - 1))
+  return times[0] + layerMs * (layers * withHead - 1)
+}
+
+/** What the work gives by the deadline (of performance.now()), or `late`. */
+function by<T, L>(deadline: number, late: L, work: Promise<T>): Promise<T | L> {
+  const timer = new Promise<L>((resolve) => setTimeout(() => resolve(late), Math.max(0, deadline - performance.now())))
+  return Promise.race([work, timer])
 }
 
 export interface Choice {
@@ -70,7 +83,10 @@ const keyOf = (wasm: Device, modelId: string): string => [navigator.userAgent, w
 const holds = (measured: Measured | null, wasm: Device, modelId: string): boolean =>
   measured?.key === keyOf(wasm, modelId) && Date.now() - measured.at < measuredMsMax
 
-/** Opens the graphics card only when it may be used; the one that is not chosen is closed. `openGpu` says in a sentence why there is none. */
+/**
+ * Opens the graphics card only when it may be used; the one that is not chosen is closed. `openGpu` says in a sentence why there is none.
+ * `auto` answers within `decideMs` unless a remembered measurement names the card: what is not ready by then loses, is not remembered, and WASM, which is always ready, is taken.
+ */
 export async function chooseDevice(
   choice: DeviceChoice,
   wasm: Device,
@@ -79,13 +95,23 @@ export async function chooseDevice(
   modelId: string,
   measured: Measured | null,
   held: Segment = { from: 0, to: source.manifest.core.layers },
+  decideMs = decideMsMax,
 ): Promise<Choice> {
+  const from = performance.now()
+  const deadline = from + decideMs
   if (choice === 'wasm') return { device: wasm, reason: 'You chose WASM.', measured }
-  if (choice === 'auto' && holds(measured, wasm, modelId) && measured?.backend === 'wasm') return { device: wasm, reason: measured.reason, measured }
-  const { device: gpu, missing } = await openGpu()
+  const known = choice === 'auto' && holds(measured, wasm, modelId)
+  if (known && measured?.backend === 'wasm') return { device: wasm, reason: measured.reason, measured }
+  const opening = openGpu()
+  const opened = choice === 'auto' && !known ? await by(deadline, null, opening) : await opening
+  if (!opened) {
+    void opening.then(({ device }) => device?.close())
+    return { device: wasm, reason: `WASM: the graphics card was not there within ${decideMs} ms.`, measured }
+  }
+  const { device: gpu, missing } = opened
   if (!gpu) return { device: wasm, reason: `WASM: ${missing}`, measured }
   if (choice === 'webgpu') return { device: gpu, reason: 'You chose WebGPU.', measured }
-  if (holds(measured, wasm, modelId)) return { device: gpu, reason: measured!.reason, measured }
+  if (known) return { device: gpu, reason: measured!.reason, measured }
   if (held.to - held.from < 4) {
     gpu.close()
     return { device: wasm, reason: 'WASM: too few layers for a GPU to matter.', measured }
@@ -98,18 +124,23 @@ export async function chooseDevice(
     return { device: wasm, reason, measured: { key: keyOf(wasm, modelId), backend: 'wasm', reason, at: Date.now() } }
   }
 
-  const from = performance.now()
-  const wasmMs = await tokenMs(wasm, source, held, measureMsMax)
-  const gpuMs = await tokenMs(gpu, source, held, measureMsMax).catch(() => null)
+  // Half of the time is the card's, even where shards come slowly.
+  const wasmDeadline = (performance.now() + deadline) / 2
+  const wasmMs = await by(wasmDeadline, null, tokenMs(wasm, source, held, wasmDeadline))
+  const measuring = deadline - performance.now() < openMsMin ? null : tokenMs(gpu, source, held, deadline).catch(() => null)
+  const gpuMs = measuring ? await by(deadline, 'late' as const, measuring) : 'late'
   const ms = Math.round(performance.now() - from)
+  if (gpuMs === 'late') {
+    void by(performance.now() + compileMsMax, null, measuring ?? Promise.resolve(null)).then(() => gpu.close())
+    return { device: wasm, reason: `WASM${wasmMs === null ? '' : `, about ${speed(wasmMs)}`}: WebGPU was not ready to be measured within ${ms} ms.`, measured }
+  }
   const backend = gpuMs !== null && (wasmMs === null || gpuMs < wasmMs) ? 'webgpu' : 'wasm'
   const reason =
     gpuMs === null
-      ? `WASM${wasmMs === null ? '' : `, about ${speed(wasmMs)}`}: WebGPU was not ready to be measured within ${ms} ms.`
+      ? `WASM${wasmMs === null ? '' : `, about ${speed(wasmMs)}`}: WebGPU could not be measured.`
       : wasmMs === null
         ? `WebGPU, about ${speed(gpuMs)}: WASM was not ready to be measured within ${ms} ms.`
         : `${backend === 'webgpu' ? 'WebGPU' : 'WASM'}: measured about ${speed(gpuMs)} on WebGPU and ${speed(wasmMs)} on WASM, in ${ms} ms.`
-  // Also ends what a slow adapter still compiles.
   if (backend === 'wasm') gpu.close()
   return { device: backend === 'webgpu' ? gpu : wasm, reason, measured: { key: keyOf(wasm, modelId), backend, reason, at: Date.now() } }
 }

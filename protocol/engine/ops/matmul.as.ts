@@ -100,8 +100,8 @@ export function panel8(acc: usize, w: usize, columns: i32, act: usize): void {
   return f64x2(<f64>i64x2.extract_lane(v, 0), <f64>i64x2.extract_lane(v, 1))
 }
 
-/** acc // 16 f64: Σ over groups of d·Σ(q−8)·act + m·Σact of a w4 panel. sums // groups i32: Σact; halves: see quantise.as.ts. */
-export function panel4(acc: usize, w: usize, groups: i32, permuted: usize, sums: usize, halves: usize): void {
+/** acc // 16 f64: Σ over groups of d·Σ(q−8)·act + m·Σact of a w4 panel. starts // groups i32: −8·Σact; halves: see quantise.as.ts. */
+export function panel4(acc: usize, w: usize, groups: i32, permuted: usize, starts: usize, halves: usize): void {
   // 15, but not as a constant: V8 would make it anew at every use (three instructions each; 1.4x slower, measured).
   const mask = i16x8.splat(<i16>(15 + (groups >> 31)))
   let c0 = i64x2.splat(0), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0
@@ -109,7 +109,7 @@ export function panel4(acc: usize, w: usize, groups: i32, permuted: usize, sums:
   let x = permuted
   for (let g = 0; g < groups; g++) {
     // Starting at −8·Σact lets the nibbles stay unsigned.
-    let s0 = i32x4.splat(load<i32>(sums + (<usize>g << 2)) * -8), s1 = s0, s2 = s0, s3 = s0
+    let s0 = v128.load32_splat(starts + (<usize>g << 2)), s1 = s0, s2 = s0, s3 = s0
     for (const end = x + 64; x < end; x += 16) {
       const x0 = v128.load32_splat(x)
       const x1 = v128.load32_splat(x, 4)

@@ -1,13 +1,13 @@
 // Op quantise: a vector to 15-bit integers with one power-of-two scale. Mirror of quantise.ts; besides `act` it writes what the matmul kernels read:
 // the same values with each 8 columns in the order 0,2,4,6,1,3,5,7 (the pairs that the nibbles of a w4 block and the bytes of a w8 block give, see matmul.as.ts),
-// the sum of each group of 32 columns, and these sums split into 11 low and the high bits.
+// −8 times the sum of each group of 32 columns (w4 sums begin with it, so that nibbles stay unsigned), and the sums themselves split into 11 low and the high bits.
 import { amaxOf, bitlen32, sumLanes } from './integer.as'
 
 /**
  * y // length i32, length a multiple of 32; act // length i16; permuted // length/2 pairs of i16, `step` bytes apart: 4, or 16 for one of the four rows that panelRows reads together;
- * sums // length/32 i32; halves // i16 low[pairs·2], then high[pairs·2], pairs = ⌈length/64⌉. Returns e.
+ * starts // length/32 i32: −8·Σact; halves // i16 low[pairs·2], then high[pairs·2], pairs = ⌈length/64⌉. Returns e.
  */
-export function quantise(y: usize, length: i32, inBits: i32, act: usize, permuted: usize, step: usize, sums: usize, halves: usize): i32 {
+export function quantise(y: usize, length: i32, inBits: i32, act: usize, permuted: usize, step: usize, starts: usize, halves: usize): i32 {
   const shift = max<i32>(0, bitlen32(amaxOf(y, length)) - 14)
   const most = i32x4.splat(16383)
   const least = i32x4.splat(-16383)
@@ -38,7 +38,7 @@ export function quantise(y: usize, length: i32, inBits: i32, act: usize, permute
       sum = i32x4.add(sum, i32x4.dot_i16x8_s(q, ones))
     }
     const total = sumLanes(sum)
-    store<i32>(sums + (g << 2), total)
+    store<i32>(starts + (g << 2), total * -8)
     store<i16>(halves + (g << 1), <i16>(total & 2047))
     store<i16>(high + (g << 1), <i16>(total >> 11))
   }

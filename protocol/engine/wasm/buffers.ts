@@ -61,7 +61,7 @@ function sizesOf({ core, segment, rowsMax, kvTokensMax, program }: Plan) {
     rowBytes: (v: Vector) => round(vectorLength(core, v), 16) * 4,
     // 64 bytes more keep the rows of a wide matrix out of one cache set.
     actStride: columnsMax * 2 + 64,
-    sumStride: round(columnsMax / 32, 2) * 4,
+    startStride: round(columnsMax / 32, 2) * 4,
     halfStride: round(columnsMax / 32, 2) * 4,
     recordBytes: core.headDim * 2 + 16,
     pageBytes: Math.max(64, (segment.to - segment.from) * core.kvHeads * blockBytes),
@@ -79,7 +79,7 @@ export function bytesOfBuffers(plan: Plan): { fixed: number; growing: number } {
   const perRow =
     rowVectors.reduce((sum, v) => sum + s.rowBytes(v), s.rowBytes('residual')) +
     2 * s.actStride +
-    s.sumStride +
+    s.startStride +
     s.halfStride +
     core.heads * s.recordBytes +
     core.headDim * 8 +
@@ -121,7 +121,7 @@ export function layOut(plan: Plan, memory: LinearMemory, tensorAt: (tensor: Tens
   const tailResidual = rows(s.rowBytes('residual'))
   const act = rows(s.actStride)
   const permuted = memory.take(round(rowsMax, 4) * s.actStride)
-  const sums = rows(s.sumStride)
+  const starts = rows(s.startStride)
   const halves = rows(s.halfStride)
   const records = memory.take(rowsMax * core.heads * s.recordBytes)
   const [positions, tokens, tables, tailOf, e] = Array.from({ length: 5 }, () => memory.take(rowsMax * 4))
@@ -171,8 +171,8 @@ export function layOut(plan: Plan, memory: LinearMemory, tensorAt: (tensor: Tens
     [L.statePermuted, permuted],
     [L.stateActStride, s.actStride],
     [L.stateE, e],
-    [L.stateSums, sums.at],
-    [L.stateSumStride, s.sumStride],
+    [L.stateStarts, starts.at],
+    [L.stateStartStride, s.startStride],
     [L.stateHalves, halves.at],
     [L.stateHalfStride, s.halfStride],
     [L.stateRecords, records],

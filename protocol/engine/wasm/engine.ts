@@ -342,14 +342,13 @@ async function startHelpers(host: WasmHost, memory: WebAssembly.Memory): Promise
 
 /**
  * Loads the segment's shards straight into linear memory and makes the engine.
- * Throws EngineError (`memory` when the model does not fit 4 GiB or the device refuses, `input` for a bad segment, `unsupported` for a head size that is not a multiple of 32), and what the source throws.
+ * Throws EngineError (`memory` when the model does not fit 4 GiB or the device refuses, `input` for a bad segment), and what the source throws.
  */
 export async function createWasmEngine(source: ModelSource, options: WasmEngineOptions & { host: WasmHost }): Promise<WasmEngine> {
   const { host, signal } = options
   const { manifest } = source
   const { core } = manifest
   const segment = segmentOf(manifest, options.segment)
-  if (core.headDim % 32 !== 0) throw new EngineError(`heads of ${core.headDim} elements are not a multiple of 32`, 'unsupported')
   const rowsMax = options.rowsMax ?? rowsMaxDefault
   const kvTokensMax = options.kvTokensMax ?? core.context
   const indices = shardsOf(manifest, segment)

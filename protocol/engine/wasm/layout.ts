@@ -22,13 +22,13 @@ export const statePositions = 2076
 export const stateTokens = 2080
 export const stateTables = 2084
 export const stateTailOf = 2088
-/** act and permuted act // rows · stateActStride bytes; e // rows i32; sums, halves // rows · their strides (see ops/quantise.as.ts). */
+/** act and permuted act // rows · stateActStride bytes; e // rows i32; starts, halves // rows · their strides (see ops/quantise.as.ts). */
 export const stateAct = 2092
 export const statePermuted = 2096
 export const stateActStride = 2100
 export const stateE = 2104
-export const stateSums = 2108
-export const stateSumStride = 2112
+export const stateStarts = 2108
+export const stateStartStride = 2112
 export const stateHalves = 2116
 export const stateHalfStride = 2120
 /** q records // rows · heads of stateRecordBytes: i16[headDim], then the exponent i32. */

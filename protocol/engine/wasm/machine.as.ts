@@ -7,6 +7,7 @@ import { embed } from '../ops/embed.as'
 import { gate } from '../ops/gate.as'
 import { exact2 } from '../ops/integer.as'
 import { panel4, panel8, panelBytes, panelGroups8, rowScales, storePanel } from '../ops/matmul.as'
+import { panelFew } from '../ops/matmul-few.as'
 import { panelRows } from '../ops/matmul-rows.as'
 import { quantise } from '../ops/quantise.as'
 import { recordKey, recordQuery, recordValue } from '../ops/record.as'
@@ -14,13 +15,17 @@ import { rmsnorm } from '../ops/rmsnorm.as'
 import { rope, ropeAngles } from '../ops/rope.as'
 import * as L from './layout'
 
-export { add, bias, embed, gate, mix, panel4, panel8, panelGroups8, panelRows, quantise, recordKey, recordQuery, recordValue, rmsnorm, rope, ropeAngles, rowScales, score, storePanel, weigh }
+export { add, bias, embed, gate, mix, panel4, panel8, panelGroups8, panelFew, panelRows, quantise, recordKey, recordQuery, recordValue, rmsnorm, rope, ropeAngles, rowScales, score, storePanel, weigh }
 export { argmax } from '../ops/argmax.as'
 export { adjust, exp31, gumbel, noisy, philox, sample, threshold } from '../ops/sample.as'
 
 /** Milliseconds, for the profile only. */
 // @ts-ignore: decorator
 @external("env", "now") declare function now(): f64
+
+/** Up to so many rows a panel is unpacked for all of them at once, beyond it is widened first: equal at about twelve rows (measured). */
+// @ts-ignore: decorator
+@inline const fewRowsMax: i32 = 10
 
 let thread: i32 = 0
 let scratch: usize = 0
@@ -202,12 +207,13 @@ function rowOp(op: usize, row: i32, rows: i32): void {
   if (kind == L.opAdd) add(rowAt(op, 1, row), rowAt(op, 3, row), word(op, 5))
   else if (kind == L.opRmsnorm) for (let head = 0; head < word(op, 7); head++) normHead(op, row, head)
   else if (kind == L.opQuantise) {
-    // Several rows stand in fours, a pair of columns of each side by side.
-    const step: usize = rows == 1 ? 4 : 16
+    // Many rows stand in fours, a pair of columns of each side by side.
+    const few = rows <= fewRowsMax
+    const stride = at(L.stateActStride)
     const e = quantise(
-      rowAt(op, 1, row), word(op, 3), word(op, 4),
-      at(L.stateAct) + <usize>row * at(L.stateActStride), at(L.statePermuted) + <usize>(row & ~3) * at(L.stateActStride) + (<usize>(row & 3) << 2), step,
-      at(L.stateSums) + <usize>row * at(L.stateSumStride), at(L.stateHalves) + <usize>row * at(L.stateHalfStride),
+      rowAt(op, 1, row), word(op, 3), word(op, 4), at(L.stateAct) + <usize>row * stride,
+      at(L.statePermuted) + (few ? <usize>row * stride : <usize>(row & ~3) * stride + (<usize>(row & 3) << 2)), few ? 4 : 16,
+      at(L.stateStarts) + <usize>row * at(L.stateStartStride), at(L.stateHalves) + <usize>row * at(L.stateHalfStride),
     )
     store<i32>(at(L.stateE) + (<usize>row << 2), e)
   } else if (kind == L.opEmbed) {
@@ -354,7 +360,7 @@ function matmuls(first: usize, ops: i32, rows: i32, counter: usize): void {
   let total = 0
   for (let i = 0; i < ops; i++) total += word(first + <usize>i * L.opBytes, 6)
   const threads = load<i32>(L.stateThreads)
-  const piece = threads == 1 ? total : rows > 1 ? 1 : max<i32>(1, total / (threads * 8))
+  const piece = threads == 1 ? total : rows > fewRowsMax ? 1 : max<i32>(1, total / (threads * 8))
   for (let from = arrive(counter) * piece; from < total; from = arrive(counter) * piece) {
     const to = min<i32>(total, from + piece)
     let op = first
@@ -373,7 +379,7 @@ function ffn(first: usize, rows: i32, counter: usize): void {
   const total = word(first, 6)
   const threads = load<i32>(L.stateThreads)
   const share = max<i32>(1, total / (threads * 8))
-  const piece = threads == 1 && rows == 1 ? total : rows > 1 ? 1 : share
+  const piece = rows > fewRowsMax ? 1 : threads == 1 ? total : share
   const up = first + L.opBytes
   const op = up + L.opBytes
   for (let from = arrive(counter) * piece; from < total; from = arrive(counter) * piece) {
@@ -397,11 +403,16 @@ function panelOp(op: usize, panel: i32, rows: i32): void {
   const words = <usize>word(op, 4) + (<usize>panel << 6)
   const w = <usize>word(op, 3) + <usize>panel * panelBytes(columns, format)
   if (rows == 1) {
-    if (format == 1) panel4(scratch, w, columns >> 5, at(L.statePermuted), at(L.stateSums), at(L.stateHalves))
+    if (format == 1) panel4(scratch, w, columns >> 5, at(L.statePermuted), at(L.stateStarts), at(L.stateHalves))
     else if (format == 2) panelGroups8(scratch, w, columns >> 5, at(L.stateAct))
     else panel8(scratch, w, columns, at(L.stateAct))
     rowScales(scratch + 128, words, format)
     storePanel(y, scratch, scratch + 128, exact2(word(op, 8) - load<i32>(at(L.stateE))))
+  } else if (rows <= fewRowsMax) {
+    panelFew(
+      y, word(op, 2), w, words, format, columns, rows, at(L.statePermuted), at(L.stateActStride),
+      at(L.stateStarts), at(L.stateStartStride), at(L.stateHalves), at(L.stateHalfStride), at(L.stateE), word(op, 8), scratch,
+    )
   } else {
     panelRows(
       y, word(op, 2), w, words, format, columns, rows, at(L.statePermuted), at(L.stateActStride),

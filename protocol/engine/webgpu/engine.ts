@@ -279,9 +279,6 @@ export async function createWebGpuEngine(device: GPUDevice, source: ModelSource,
   const { manifest } = source
   const { core } = manifest
   const segment = segmentOf(manifest, options.segment)
-  if (core.headDim > 256 || (core.headDim & 31) !== 0)
-    throw new EngineError(`a head of ${core.headDim} dimensions is not supported on WebGPU (multiples of 32 up to 256)`, 'unsupported')
-  if (core.context > 65536) throw new EngineError(`a context of ${core.context} positions is not supported (at most 65536)`, 'unsupported')
   const info = options.adapterInfo ?? (device as { adapterInfo?: GPUAdapterInfo }).adapterInfo
   const tuning: Tuning = { ...tuningOf(info, options.languageFeatures), ...options.tuning }
   const program = programOf(manifest)

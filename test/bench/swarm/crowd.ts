@@ -75,6 +75,7 @@ async function answer(message: { kind: string; index?: number; key?: string; seq
       ttlMs: 90_000,
       addresses: [],
       near: [],
+      pay: null,
       held: [],
     })
     const atMs = nowMs()

@@ -16,7 +16,8 @@ import { openStore, type Store } from '../../../relay/store.ts'
 import { createNodeWasmEngine } from '../../../relay/wasm-thread.ts'
 import { root } from '../../code/sources.ts'
 import { type LocalPeer, localPeer, until } from '../../mesh/local-swarm.ts'
-import type { HostConfig } from './host.ts'
+import type { Alteration } from './altering.ts'
+import type { HostConfig, HostMessage } from './host.ts'
 
 export interface BenchModel {
   store: Store
@@ -40,7 +41,21 @@ export interface HostProcess {
   key: string
   config: HostConfig
   kill(): Promise<void>
-  statistics(): Promise<{ bytesSent: number; bytesReceived: number; bytesRelayed: number }>
+  statistics(): Promise<HostStatistics>
+  /** Of a host that `alters`, see altering.ts. */
+  arm(alteration: Alteration | null): Promise<void>
+  effective(): Promise<boolean>
+}
+
+export interface HostStatistics {
+  bytesSent: number
+  bytesReceived: number
+  bytesRelayed: number
+  /** Of the whole process, and of the thread that speaks with peers. */
+  cpuMs: number
+  mainCpuMs: number
+  /** Batches by their rows. */
+  batches: [rows: number, { count: number; ms: number }][]
 }
 
 export interface Fleet {
@@ -120,15 +135,18 @@ export async function startFleet(model: BenchModel, { peers = 600 } = {}): Promi
       const config: HostConfig = { relay, home, modelId: model.id, from, to, threads: 1, ...more }
       const child = start([join(root, 'test/bench/swarm/host.ts'), JSON.stringify(config)])
       const [, key] = await waitForLine(child, /"ready":true,"key":"([0-9a-f]+)"/)
+      const tell = <T>(message: HostMessage): Promise<T> =>
+        new Promise((resolve) => {
+          child.once('message', (answer) => resolve(answer as T))
+          child.send(message)
+        })
       return {
         key: key!,
         config,
         kill: () => end(child),
-        statistics: () =>
-          new Promise((resolve) => {
-            child.once('message', (message) => resolve((message as { statistics: never }).statistics))
-            child.send('statistics')
-          }),
+        statistics: async () => (await tell<{ statistics: never }>('statistics')).statistics,
+        arm: async (alteration) => void (await tell({ arm: alteration })),
+        effective: async () => (await tell<{ effective: boolean }>('effective')).effective,
       }
     },
     async requester(hosts, webrtc) {

@@ -98,7 +98,7 @@ export async function delayBars(model: BenchModel, say: Say): Promise<Bar[]> {
 export async function sessionBars(model: BenchModel, say: Say): Promise<Bar[]> {
   const fleet = await startFleet(model)
   try {
-    await fleet.host(0, model.facts.layers, { threads: 2 })
+    const host = await fleet.host(0, model.facts.layers, { threads: 2 })
     const peer = await fleet.requester(1)
     const questions = ['a fox', 'a crow', 'the sea', 'a clock', 'winter', 'bread', 'a train', 'the moon'].map((what) =>
       ask(model, `Write a long story about ${what}.`, 96),
@@ -109,6 +109,8 @@ export async function sessionBars(model: BenchModel, say: Say): Promise<Bar[]> {
     let firstMs = Number.POSITIVE_INFINITY
     let lastMs = 0
     let tokens = 0
+    const before = await host.statistics()
+    const ownBefore = process.threadCpuUsage()
     // From the first token of any to the last of all: the thin ends, where few still decode, count against it.
     await Promise.all(
       questions.map((question) =>
@@ -121,6 +123,23 @@ export async function sessionBars(model: BenchModel, say: Say): Promise<Bar[]> {
       ),
     )
     const total = (tokens / (lastMs - firstMs)) * 1000
+    const own = process.threadCpuUsage(ownBefore)
+    const after = await host.statistics()
+    const counts = new Map(before.batches)
+    const batches = after.batches
+      .map(([rows, { count, ms }]) => ({ rows, count: count - (counts.get(rows)?.count ?? 0), ms: ms - (counts.get(rows)?.ms ?? 0) }))
+      .filter(({ count }) => count > 0)
+      .sort((a, b) => b.count - a.count)
+    say(
+      `rows a batch: ${batches
+        .slice(0, 6)
+        .map(({ rows, count, ms }) => `${rows} (${count} times, ${(ms / count).toFixed(1)} ms)`)
+        .join(', ')}`,
+    )
+    const perToken = (ms: number): string => (ms / tokens).toFixed(2)
+    say(
+      `CPU a token: host ${perToken(after.cpuMs - before.cpuMs)} ms, ${perToken(after.mainCpuMs - before.mainCpuMs)} of it beside the engine; requester ${perToken((own.user + own.system) / 1000)} ms`,
+    )
     say(`one session ${single.toFixed(1)} tokens/s, eight together ${total.toFixed(1)} (${tokens} tokens in ${(lastMs - firstMs).toFixed(0)} ms)`)
     return [atLeast('8 sessions at once on one 2-thread host, total over one', total / single, 'ratio', 2)]
   } finally {

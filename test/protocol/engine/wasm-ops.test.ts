@@ -92,7 +92,7 @@ describe('elementwise kernels equal the reference', () => {
       const order = [0, 2, 4, 6, 1, 3, 5, 7]
       expect(i16(90112, 96)).toEqual(Int16Array.from({ length: 96 }, (_, i) => expected[(i & ~7) + order[i & 7]]))
       const sums = [0, 1, 2].map((g) => expected.subarray(g * 32, g * 32 + 32).reduce((a, b) => a + b, 0))
-      expect([...i32(98304, 3)]).toEqual(sums)
+      expect([...i32(98304, 3)]).toEqual(sums.map((sum) => -8 * sum + 0))
       const [low, high] = [i16(102400, 4), i16(102408, 4)]
       expect(sums.map((_, g) => low[g] + high[g] * 2048)).toEqual(sums)
       expect([low[3], high[3]]).toEqual([0, 0])
@@ -189,13 +189,16 @@ describe('matrix kernels equal the reference', () => {
     fours: 48 << 20,
   }
   for (const format of ['w8', 'w4', 'g8'] as const) {
+    // One group, an odd number of them, a block and one more, several blocks.
     for (const [rows, columns] of [
+      [16, 32],
       [32, 96],
+      [16, 416],
       [20, 1536],
       [16, 3104],
     ]) {
       for (const [fillName, fill] of fills) {
-        test(`${format} ${rows}x${columns}, ${fillName}: one row, and 1 to 5 rows`, () => {
+        test(`${format} ${rows}x${columns}, ${fillName}: one row, and 1 to 11 rows`, () => {
           const next = random(rows + columns)
           const bytes = new Uint8Array(tensorBytes(format, rows, columns)).map((_, i) => fill(i, next))
           const weight = { name: 't', format, rows, columns, bits: 0, shard: 0, offset: 0, bytes: bytes.length, root: bytes } as Tensor
@@ -206,7 +209,7 @@ describe('matrix kernels equal the reference', () => {
           for (let r = 0; r < padded; r++)
             view.setUint32(words + r * 4, (next() & 0xffff) | ([20, 25, 30, 0, 40, 63, 12][r % 7] << 16) | ((next() & 0xff) << 24), true)
           u8(at.w, bytes.length).set(bytes)
-          const count = 5
+          const count = 11
           const stride = columns * 2 + 64
           const expected: Int32Array[] = []
           for (let m = 0; m < count; m++) {
@@ -235,26 +238,18 @@ describe('matrix kernels equal the reference', () => {
             expect(i32(at.y, rows)).toEqual(expected[m])
           }
           for (let m = 1; m <= count; m++) {
-            i32(at.y, padded * count).fill(0)
-            for (let p = 0; p < padded / 16; p++) {
-              k.panelRows(
-                at.y + p * 64,
-                padded * 4,
-                at.w + p * panelBytes,
-                at.w + words + p * 64,
-                formats[format],
-                columns,
-                m,
-                at.fours,
-                stride,
-                at.halves,
-                1024,
-                at.e,
-                16,
-                at.scratch,
-              )
+            for (const few of [true, false]) {
+              i32(at.y, padded * count).fill(0)
+              // Whatever an earlier panel left in the scratch must not matter.
+              u8(at.scratch, 65536).fill(0x5a)
+              for (let p = 0; p < padded / 16; p++) {
+                const [y, w, words16] = [at.y + p * 64, at.w + p * panelBytes, at.w + words + p * 64]
+                const panel = [y, padded * 4, w, words16, formats[format], columns, m]
+                if (few) k.panelFew(...panel, at.permuted, stride, at.sums, 1024, at.halves, 1024, at.e, 16, at.scratch)
+                else k.panelRows(...panel, at.fours, stride, at.halves, 1024, at.e, 16, at.scratch)
+              }
+              for (let j = 0; j < m; j++) expect(i32(at.y + j * padded * 4, rows)).toEqual(expected[j])
             }
-            for (let j = 0; j < m; j++) expect(i32(at.y + j * padded * 4, rows)).toEqual(expected[j])
           }
         })
       }

@@ -100,7 +100,7 @@ describe('grouped phases and threads change nothing', () => {
         [4, false],
       ] as const) {
         await withEngine(source, { threads, single }, async (engine) => {
-          for (const size of [90, 31, 1]) {
+          for (const size of [90, 31, 10, 1]) {
             let last: number[][] = []
             for (let from = 0; from < 90; from += size) {
               const batch = rows.slice(from, from + size)

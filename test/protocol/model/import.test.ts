@@ -174,9 +174,9 @@ describe('the id', () => {
 describe('what the model is', () => {
   test('llama 3 scales its frequencies by rope_freqs.weight', async () => {
     const { manifest } = await importBytes(make({ llama3: true }))
-    const factors = new Uint32Array(Float32Array.from({ length: 8 }, (_, i) => (i * 2 < 8 ? 1 : 1 + i)).buffer)
-    expect(manifest.core.ropeGlobal).toEqual(ropeFrequencies(0x461c4000, 16, factors))
-    expect(manifest.core.ropeGlobal).not.toEqual(ropeFrequencies(0x461c4000, 16, null))
+    const factors = new Uint32Array(Float32Array.from({ length: 16 }, (_, i) => (i * 2 < 16 ? 1 : 1 + i)).buffer)
+    expect(manifest.core.ropeGlobal).toEqual(ropeFrequencies(0x461c4000, 32, factors))
+    expect(manifest.core.ropeGlobal).not.toEqual(ropeFrequencies(0x461c4000, 32, null))
   })
   test('gemma 3 has a window, two frequency tables and its own fractions', async () => {
     const { manifest } = await importBytes(make({ architecture: 'gemma3', linear: 8 }))
@@ -196,7 +196,7 @@ describe('what the model is', () => {
     expect((await importBytes(make({ context: 131072 }))).manifest.core.context).toBe(32768)
   })
   test.each(architectures)('%s runs: logits that differ from token to token', async (architecture) => {
-    const { source } = await importBytes(make({ architecture, format: 'Q4_1', embed: 'Q8_0', headDim: 32 }))
+    const { source } = await importBytes(make({ architecture, format: 'Q4_1', embed: 'Q8_0' }))
     const engine = await createReferenceEngine(source, {})
     const rows = [1, 70, 80, 90].map((token, position) => ({ sequence: 0, position, token }))
     const { logits } = await engine.run(
@@ -216,13 +216,26 @@ describe('the choice of weights', () => {
     )
     expect((await importBytes(make({ format: 'Q4_0' }))).decision).toMatch(/^4-bit groups for 16 matrices \(Q4_0\), because /)
     expect((await importBytes(make({ format: 'F16' }))).decision).toMatch(/^8-bit groups for 16 matrices \(F16\), because the file holds no 4-bit groups/)
-    expect((await importBytes(make({ format: 'Q4_0' }), { weights: 'w8' })).decision).toMatch(/because you asked/)
+    // Rows are named matrix by matrix, and so is what stays in groups.
+    expect((await importBytes(make({ format: 'Q4_0', embed: 'Q8_0' }), { weights: 'w8' })).decision).toMatch(
+      /^4-bit groups for 6 matrices \((?=.*w_down)(?=.*wk)(?=.*wv)[\w, ]+; Q4_0\), 8-bit groups for 2 matrices \(embed, head; Q8_0\) and int8 rows for 8 matrices \((?=.*w_gate)(?=.*w_up)(?=.*wq)(?=.*wo)[\w, ]+; Q4_0\), because you asked for int8 rows: /,
+    )
   })
-  test('can be int8 rows or 8-bit groups for any file', async () => {
-    for (const weights of ['w8', 'g8'] as const) {
-      const { manifest, source, modelId } = await importBytes(make({ format: 'Q4_1' }), { weights })
-      const formats = manifest.tensors.filter((tensor) => tensor.format !== 'v32').map((tensor) => [tensor.name.startsWith('layers.'), tensor.format])
-      expect(formats.every(([inLayer, format]) => format === (inLayer ? weights : 'g8'))).toBe(true)
+  test('can be 8-bit groups for any file', async () => {
+    const { manifest, source, modelId } = await importBytes(make({ format: 'Q4_1' }), { weights: 'g8' })
+    expect(manifest.tensors.every((tensor) => tensor.format === 'g8' || tensor.format === 'v32')).toBe(true)
+    expect(await verifyPackage(source)).toBe(modelId)
+  })
+  test.each([
+    ['Q4_1', 'w4'],
+    ['F16', 'g8'],
+  ] as const)('can be int8 rows: of %s the matrices that bear one scale a row, the others in %s', async (format, other) => {
+    for (const architecture of architectures) {
+      const { manifest, source, modelId } = await importBytes(make({ architecture, format }), { weights: 'w8' })
+      const matrices = manifest.tensors.filter((tensor) => tensor.format !== 'v32')
+      const formatsOf = (names: RegExp): string[] => [...new Set(matrices.filter((tensor) => names.test(tensor.name)).map((tensor) => tensor.format))]
+      expect(formatsOf(/\.(wq|wo|w_gate|w_up)$/)).toEqual(['w8'])
+      expect(formatsOf(/\.(wk|wv|w_down)$|^embed$|^head$/)).toEqual([other])
       expect(await verifyPackage(source)).toBe(modelId)
     }
   })
@@ -281,8 +294,12 @@ describe('a model that cannot be imported is refused in one sentence, before any
       ]),
       /head width 17/,
     ],
-    ['head width of no 16', tiny({ format: 'F32', headDim: 24 }), /headDim is 24, expected a multiple of 16/],
-    ['values of another width than keys', change([['llama.attention.value_length', 'u32', 32]]), /value_length is 32/],
+    [
+      'head width of no 32',
+      tiny({ format: 'F32', headDim: 80 }),
+      /^heads of 80 elements are not supported, only multiples of 32, so this llama model cannot be run$/,
+    ],
+    ['values of another width than keys', change([['llama.attention.value_length', 'u32', 64]]), /value_length is 64/],
     ['epsilon NaN', change([['llama.attention.layer_norm_rms_epsilon', 'f32', Number.NaN]]), /epsilon in the file's metadata is not a finite number/],
     ['epsilon negative', change([['llama.attention.layer_norm_rms_epsilon', 'f32', -1]]), /epsilon/],
     ['epsilon huge', change([['llama.attention.layer_norm_rms_epsilon', 'f32', 1e30]]), /epsilon/],
@@ -313,7 +330,7 @@ describe('a model that cannot be imported is refused in one sentence, before any
     ['embedding of another width', reshaped('token_embd.weight', [320, 64]), /token/],
     ['left-over tensor', extra('blk.0.attn_norm.bias'), /"blk.0.attn_norm.bias", which is no part of a llama model/],
     ['longrope', extra('rope_factors_long.weight'), /longrope/],
-    ['too many rotary factors', extra('rope_freqs.weight'), /rope_freqs.weight has 32 values, expected 8/],
+    ['too many rotary factors', extra('rope_freqs.weight'), /rope_freqs.weight has 32 values, expected 16/],
     ['no tokenizer', change([['tokenizer.ggml.model', 'text', undefined]]), /no tokenizer/],
     [
       'tokens that do not fit the embedding',

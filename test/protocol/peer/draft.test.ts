@@ -26,6 +26,17 @@ describe('how many guesses a round carries', () => {
     const counts = Array.from({ length: 64 }, () => pace.count(3, 1))
     expect(counts.filter((count) => count > 0)).toEqual([2, 2])
   })
+  test('none in a full batch unless they are nearly free: all of it waits for them', () => {
+    const pace = new DraftPace()
+    pace.learn(0, 0, 32)
+    for (let i = 0; i < 20; i++) pace.learn(4, 2, 44)
+    expect(pace.count(1, 3, 1)).toBeGreaterThan(0)
+    expect(pace.count(1, 3, 8)).toBe(0)
+    const free = new DraftPace()
+    free.learn(0, 0, 300)
+    for (let i = 0; i < 20; i++) free.learn(4, 4, 301)
+    expect(free.count(3, 0, 8)).toBe(8)
+  })
   test('few where rows are dear', () => {
     const pace = new DraftPace()
     pace.learn(0, 0, 20)

@@ -3,6 +3,7 @@ import { noiseKey } from '../../../protocol/engine/answer.ts'
 import { type Progress, Session } from '../../../protocol/engine/generate.ts'
 import { greedy } from '../../../protocol/engine/sampler.ts'
 import type { Lending, ModelFacts, Notice, Question } from '../../../protocol/peer/machine.ts'
+import type { Payer } from '../../../protocol/peer/payment.ts'
 import type { Presence } from '../../../protocol/peer/presence.ts'
 import type { AnswerReceipt } from '../../../protocol/peer/receipt.ts'
 import { useNative } from '../../sim/native.ts'
@@ -71,6 +72,7 @@ export interface Got {
   stop: string | null
   failed: Extract<Notice, { what: 'failed' }> | null
   receipt: AnswerReceipt | null
+  paid: Extract<Notice, { what: 'paid' }> | null
   /** Longest time without a token, once the first was there, milliseconds. */
   stallMs: number
   rounds: number
@@ -82,7 +84,7 @@ export interface Got {
 let asks = 0
 
 /** Asks and lets time pass until there is a receipt or a failure. */
-export function ask(m: Mesh, q: Question = question(), options: { draft?: boolean; ms?: number; asker?: Node; model?: ModelFacts } = {}): Got {
+export function ask(m: Mesh, q: Question = question(), options: { draft?: boolean; ms?: number; asker?: Node; model?: ModelFacts; payer?: Payer } = {}): Got {
   const asker = options.asker ?? m.asker
   const { of, got } = start(m, q, { ...options, asker })
   m.world.run(options.ms ?? 300_000, () => got.receipt !== null || got.failed !== null)
@@ -91,10 +93,14 @@ export function ask(m: Mesh, q: Question = question(), options: { draft?: boolea
 }
 
 /** Asks and returns at once; `got` fills as time passes. */
-export function start(m: Mesh, q: Question, options: { draft?: boolean; asker?: Node; model?: ModelFacts } = {}): { got: Got; of: () => void; number: number } {
+export function start(
+  m: Mesh,
+  q: Question,
+  options: { draft?: boolean; asker?: Node; model?: ModelFacts; payer?: Payer } = {},
+): { got: Got; of: () => void; number: number } {
   const asker = options.asker ?? m.asker
   const number = ++asks
-  const got: Got = { tokens: [], stop: null, failed: null, receipt: null, stallMs: 0, rounds: 0, repairs: 0, lost: [], ms: 0 }
+  const got: Got = { tokens: [], stop: null, failed: null, receipt: null, paid: null, stallMs: 0, rounds: 0, repairs: 0, lost: [], ms: 0 }
   const before = m.world.onNotice
   const began = m.world.now
   let last = 0
@@ -113,6 +119,7 @@ export function start(m: Mesh, q: Question, options: { draft?: boolean; asker?: 
     }
     if (notice.what === 'failed') got.failed = notice
     if (notice.what === 'receipt') got.receipt = notice.receipt
+    if (notice.what === 'paid') got.paid = notice
     if (notice.what === 'repaired') {
       got.repairs++
       got.lost.push(...notice.lost)
@@ -125,6 +132,7 @@ export function start(m: Mesh, q: Question, options: { draft?: boolean; asker?: 
     question: q,
     facts: options.model ?? facts,
     ...(options.draft === undefined ? {} : { draft: options.draft }),
+    ...(options.payer ? { payer: options.payer } : {}),
   })
   return { got, number, of: () => (m.world.onNotice = before) }
 }
@@ -160,7 +168,20 @@ export function presence(
     load: 0,
     ...held,
   }
-  return { version: 1, network: 'main', peer: keyOf(i), boot: 1, sequence: 1, state, throttled: false, ttlMs: 90_000, addresses: [], held: [own], near }
+  return {
+    version: 1,
+    network: 'main',
+    peer: keyOf(i),
+    boot: 1,
+    sequence: 1,
+    state,
+    throttled: false,
+    ttlMs: 90_000,
+    addresses: [],
+    held: [own],
+    near,
+    pay: null,
+  }
 }
 
 /** Sequences with anything in their cache. */

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { random } from '../../../protocol/engine/specimen.ts'
 import { weightBytesOf } from '../../../protocol/peer/facts.ts'
-import { betterPlace, bytesNeeded, coverageOf, type Device, place } from '../../../protocol/peer/placement.ts'
+import { betterPlace, bytesNeeded, coverageOf, type Device, hasRing, place } from '../../../protocol/peer/placement.ts'
 import type { Presence } from '../../../protocol/peer/presence.ts'
 import { outlookOf } from '../../../protocol/peer/runnable.ts'
 import { toyFacts } from '../../sim/toy.ts'
 import { World } from '../../sim/world.ts'
-import { alone, ask, presence, question } from './mesh.ts'
+import { alone, ask, keyOf, presence, question } from './mesh.ts'
 
 const facts = toyFacts(8)
 /** Memory for so many layers (and the embedding, which is small). */
@@ -17,6 +17,29 @@ const device = (layers: number, change: Partial<Device> = {}): Device => ({
   cached: [],
   layerUs: () => 1000,
   ...change,
+})
+
+describe('ranges that overlap and do not meet make no ring, though every layer is held', () => {
+  const overlapping = [presence(1, 0, 1), presence(2, 1, 6), presence(3, 6, 7), presence(4, 2, 8), presence(5, 6, 7)]
+
+  test('which is seen', () => {
+    expect(coverageOf(facts, overlapping)).not.toContain(0)
+    expect(hasRing(facts, overlapping)).toBe(false)
+    expect(outlookOf(facts, overlapping).runnable).toBe(false)
+    expect(hasRing(facts, [...overlapping, presence(6, 7, 8)])).toBe(true)
+    expect(hasRing(facts, [])).toBe(false)
+  })
+  test('a newcomer closes it, with the shortest range that does', () => {
+    expect(place([facts], overlapping, device(4), () => 0)!.segment).toEqual({ from: 1, to: 2 })
+    expect(hasRing(facts, [...overlapping, presence(6, 1, 2)])).toBe(true)
+  })
+  test('and so does one of those that are there, at once, if its memory allows', () => {
+    const found = betterPlace(facts, overlapping, device(2, { self: keyOf(5) }), { from: 6, to: 7 }, () => 0)!
+    expect(found.urgent).toBe(true)
+    const moved = overlapping.map((one) => (one.peer === keyOf(5) ? presence(5, found.placed.segment.from, found.placed.segment.to) : one))
+    expect(hasRing(facts, moved)).toBe(true)
+    expect(betterPlace(facts, moved, device(2, { self: keyOf(3) }), { from: 6, to: 7 }, () => 0)?.urgent ?? false).toBe(false)
+  })
 })
 
 describe('a newcomer', () => {

@@ -9,10 +9,16 @@ import type { ShardFiles, ShardPart } from './files.ts'
 import { bytesOf, covers, PieceLayout, type Range, withRange } from './layout.ts'
 import { digest } from './source.ts'
 
+/** What came of a shard is written down so often: each record is a transaction, and those of every piece cost as much as the pieces (1.2 s for 98 MB). */
+const recordMs = 1000
+
 /** A shard that this tab fetches: its lock is held until `release`. */
 interface Claim {
   part: ShardPart
   ranges: Range[]
+  /** When `ranges` were last written down (performance.now()), and whether they have changed since. */
+  recordedAt: number
+  changed: boolean
   release(): void
 }
 
@@ -73,7 +79,7 @@ export class PieceStore {
         const part = await files.part(modelId, name, shard.bytes)
         const ranges = known?.parts ?? []
         await db.put('shards', { modelId, name, received: bytesOf(ranges), complete: false, parts: ranges, usedAt: Date.now() })
-        const released = new Promise<void>((release) => this.claims.set(name, { part, ranges, release }))
+        const released = new Promise<void>((release) => this.claims.set(name, { part, ranges, recordedAt: 0, changed: false, release }))
         onShard(name, 'claimed', '')
         decided()
         await released
@@ -118,10 +124,20 @@ export class PieceStore {
         await claim.part.write(from, piece.subarray(at, at + bytes))
         claim.ranges = withRange(claim.ranges, [from, from + bytes])
         if (bytesOf(claim.ranges) === manifest.shards[shard].bytes) await this.finish(manifest.shards[shard], claim)
-        else await db.put('shards', { modelId, name, received: bytesOf(claim.ranges), complete: false, parts: claim.ranges, usedAt: Date.now() })
+        else await this.recordSoon(name, claim)
       } else if (!claim && !(await this.blob(manifest.shards[shard]))) edge = true
     }
     if (edge) await db.put('edges', piece, [modelId, index])
+  }
+
+  /** Writes down what came of a shard, unless that was done just now: a tab that dies then fetches the last second's pieces again. */
+  private async recordSoon(name: string, claim: Claim, now = performance.now()): Promise<void> {
+    claim.changed = true
+    if (now - claim.recordedAt < recordMs) return
+    claim.recordedAt = now
+    claim.changed = false
+    const { db, modelId } = this.options
+    await db.put('shards', { modelId, name, received: bytesOf(claim.ranges), complete: false, parts: claim.ranges, usedAt: Date.now() })
   }
 
   private async finish(shard: Shard, claim: Claim): Promise<void> {
@@ -174,9 +190,10 @@ export class PieceStore {
   async close(): Promise<void> {
     this.closing.abort(new DOMException('Stopped.', 'AbortError'))
     await this.tail
-    for (const { part, release } of this.claims.values()) {
-      await part.close()
-      release()
+    for (const [name, claim] of this.claims) {
+      if (claim.changed) await this.recordSoon(name, claim, Number.POSITIVE_INFINITY)
+      await claim.part.close()
+      claim.release()
     }
     this.claims.clear()
   }

@@ -1,0 +1,135 @@
+// A Node host that is paid: follows the chain of its relay, takes vouchers into its own store, and settles them. A relay without a ledger, or one that is away when the
+// host starts, leaves the host free until it is there.
+import { readdirSync, rmSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { FollowedChain } from '../../ledger/follow.ts'
+import { createPayee, creditTokensDefault } from '../../ledger/payee.ts'
+import { type Settled, settlePass } from '../../ledger/settling.ts'
+import { setResidualRoots } from '../../protocol/engine/proof/residual.ts'
+import { rootsFrom } from '../../protocol/engine/proof/roots.ts'
+import { publicKeyOf, verify } from '../../protocol/keys.ts'
+import type { PeerOptions } from '../../protocol/peer/machine.ts'
+import { isAlive } from '../alive.ts'
+import { messageOf } from '../errors.ts'
+import { remoteLedger } from './remote.ts'
+import { PaymentStore } from './store.ts'
+
+export interface EarningOptions {
+  home: string
+  relay: URL
+  /** The account's secret. */
+  secret: Uint8Array
+  /** Name of its folder under $MEADOW_HOME/payments: one for each process that hosts. */
+  name: string
+  modelIds: string[]
+  creditTokens?: number
+  onLine?: (line: string) => void
+  onSettled?: (settled: Settled) => void
+}
+
+export interface Earning {
+  /** For PeerOptions: filled as soon as the ledger has answered. */
+  readonly earnings: NonNullable<PeerOptions['earnings']>
+  readonly vault: PaymentStore
+  /** Settles what can be settled now, whoever's turn it is not. */
+  close(): Promise<void>
+}
+
+/** Hosts beside the first of a home keep vouchers in folders that carry their process number: those that ended without settling leave them to whoever starts next. */
+function adoptOrphans(home: string, vault: PaymentStore): void {
+  const folder = join(home, 'payments')
+  for (const name of readdirSync(folder)) {
+    const pid = Number(/^host-(\d+)$/.exec(name)?.[1] ?? Number.NaN)
+    if (Number.isNaN(pid) || pid === process.pid || isAlive(pid)) continue
+    const left = new PaymentStore(join(folder, name))
+    for (const { leg, record } of left.all()) {
+      vault.adopt(leg, record)
+      left.drop(leg)
+    }
+    left.close()
+    rmSync(join(folder, name), { recursive: true, force: true })
+  }
+}
+
+/** Four boundaries' roots at once; where the file is missing they are hashed one by one. */
+async function fasterRoots(): Promise<void> {
+  const bytes = await readFile(new URL('../../build/roots.wasm', import.meta.url)).catch(() => null)
+  if (bytes) setResidualRoots(await rootsFrom(await WebAssembly.compile(bytes)))
+}
+
+const followMs = 20_000
+const retryMs = 5_000
+
+export function startEarning(options: EarningOptions): Earning {
+  const { home, relay, secret, modelIds, onLine = () => {} } = options
+  void fasterRoots()
+  const vault = new PaymentStore(join(home, 'payments', options.name))
+  vault.settleAll()
+  adoptOrphans(home, vault)
+  const ledger = remoteLedger(relay)
+  const earnings: Earning['earnings'] = { payee: null }
+  const account = publicKeyOf(secret)
+  let view: FollowedChain | null = null
+  let ended = false
+  let followTimer: ReturnType<typeof setTimeout> | undefined
+  let settleTimer: ReturnType<typeof setTimeout> | undefined
+  let settling: Promise<void> | null = null
+  let problem = ''
+
+  const say = (sentence: string): void => {
+    if (sentence === problem) return
+    problem = sentence
+    if (sentence !== '') onLine(sentence)
+  }
+
+  const follow = async (): Promise<void> => {
+    let waitMs = followMs
+    try {
+      view ??= await FollowedChain.begin(ledger, () => Date.now())
+      await view.refresh(modelIds)
+      earnings.payee ??= createPayee({ secret, account, view, verify, creditTokens: options.creditTokens ?? creditTokensDefault })
+      say('')
+    } catch (error) {
+      if (!view) say(`Not paid for now: ${messageOf(error)}`)
+      waitMs = retryMs
+    }
+    if (!ended) followTimer = setTimeout(() => void follow(), waitMs)
+    followTimer?.unref()
+  }
+
+  const settle = (): Promise<void> => {
+    settling ??= pass().finally(() => {
+      settling = null
+    })
+    return settling
+  }
+  const pass = async (): Promise<void> => {
+    clearTimeout(settleTimer)
+    const { settled, againMs, problem: failed } = await settlePass(vault, ledger, secret, Date.now())
+    for (const one of settled) options.onSettled?.(one)
+    if (failed !== '') onLine(`A settlement waits: ${failed}`)
+    if (againMs === null || ended) return
+    settleTimer = setTimeout(() => void settle(), Math.max(50, againMs - Date.now()))
+    settleTimer.unref()
+  }
+
+  vault.onDue = () => {
+    // A pass that runs may have looked already.
+    void settle().then(() => (ended ? undefined : settle()))
+  }
+  void follow()
+  void settle()
+  return {
+    earnings,
+    vault,
+    async close() {
+      ended = true
+      clearTimeout(followTimer)
+      clearTimeout(settleTimer)
+      await settling
+      await settle()
+      vault.close()
+    },
+  }
+}

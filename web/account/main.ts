@@ -1,0 +1,12 @@
+// The account page. Before the person asks for it no key is made here; what is signed is signed in this tab.
+import { mount } from 'svelte'
+import '../ui/tokens.css'
+import '../ui/base.css'
+import '../explorer/explorer.css'
+import './account.css'
+import { Ledger } from '../ledger/client.ts'
+import { registerOffline } from '../ui/offline.ts'
+import App from './App.svelte'
+
+mount(App, { target: document.querySelector('#app')!, props: { ledger: new Ledger() } })
+registerOffline()

@@ -1,0 +1,12 @@
+// The explorer page: looks at the relay's ledger, checks what it is shown, and changes nothing.
+import { mount } from 'svelte'
+import '../ui/tokens.css'
+import '../ui/base.css'
+import './explorer.css'
+import { Ledger } from '../ledger/client.ts'
+import { LedgerFeed } from '../ledger/feed.svelte.ts'
+import { registerOffline } from '../ui/offline.ts'
+import App from './App.svelte'
+
+mount(App, { target: document.querySelector('#app')!, props: { feed: new LedgerFeed(new Ledger()) } })
+registerOffline()
