@@ -7,7 +7,17 @@ const real = ['test/browser/**/*.test.ts', 'test/**/*.real.test.ts']
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'fast', include: ['test/**/*.test.ts'], exclude: [...real, '**/node_modules/**'], environment: 'node', testTimeout: 60_000 } },
+      // Two at a time also on two cores, where vitest would take one.
+      {
+        test: {
+          name: 'fast',
+          include: ['test/**/*.test.ts'],
+          exclude: [...real, '**/node_modules/**'],
+          environment: 'node',
+          testTimeout: 120_000,
+          maxWorkers: 2,
+        },
+      },
       {
         // One file at a time: each starts browsers or holds a whole model.
         test: {

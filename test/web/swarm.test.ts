@@ -148,6 +148,7 @@ test('an answer’s record sums the rounds of each host, keeps who left, and end
     guesses: 4,
     guessed: 3,
     receipt,
+    payment: null,
   })
   expect(repairText(record.repairs[0])).toBe('22222222 was lost (the connection broke); others went on with the very same text after 840 ms.')
   expect(swarmAnswerOf(JSON.parse(JSON.stringify(record)))).toEqual(record)
