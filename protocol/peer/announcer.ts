@@ -1,4 +1,4 @@
-// Tells the mesh what this peer lends: at once when it changed (at most once a second), else every 30 s give or take half, so that records neither bunch nor run out.
+// Tells the mesh what this peer lends: at once when it changed (at most once a second) and soon again, else every 30 s give or take half, so that records neither bunch nor run out.
 import { addressBytesMax, presenceAddressesMax } from '../limits.ts'
 import type { Context } from './context.ts'
 import type { PeerKey } from './machine.ts'
@@ -9,6 +9,8 @@ const renewMs = 30_000
 /** Of a private group no relay can tell a newcomer who is there: its few members say it more often. */
 const groupRenewMs = 5_000
 const gapMs = 1000
+/** What changed is said again after this, then after twice as long, until the usual time is reached: gossip drops what is published before its own streams stand. */
+const againMs = 2000
 /** Load, free places and speed change all the time: worth a record every five seconds. */
 const loadGapMs = 5000
 
@@ -22,6 +24,7 @@ export class Announcer {
   private toldLoad = ''
   private addresses: string[] = []
   private newest: Uint8Array | null = null
+  private periodMs = againMs
   private readonly ctx: Context
   private readonly near: () => Presence['near']
   private readonly neighbours: () => PeerKey[]
@@ -60,11 +63,12 @@ export class Announcer {
       this.nextAt = Math.min(this.renewAt, changed)
       return
     }
+    const usual = this.ctx.invitation ? groupRenewMs : renewMs
+    this.periodMs = facts === this.told ? Math.min(usual, 2 * this.periodMs) : Math.min(usual, againMs)
     this.told = facts
     this.toldLoad = load
     this.publish(announced)
-    const period = this.ctx.invitation ? groupRenewMs : renewMs
-    this.renewAt = now + period / 2 + this.ctx.draw(period)
+    this.renewAt = now + this.periodMs / 2 + this.ctx.draw(this.periodMs)
     this.nextAt = this.renewAt
   }
 

@@ -90,6 +90,8 @@ export function startEarning(options: EarningOptions): Earning {
       await view.refresh(modelIds)
       earnings.payee ??= createPayee({ secret, account, view, verify, creditTokens: options.creditTokens ?? creditTokensDefault })
       say('')
+      // A fresh relay registers its models in its first blocks.
+      if (modelIds.some((id) => !view!.model(id))) waitMs = retryMs
     } catch (error) {
       if (!view) say(`Not paid for now: ${messageOf(error)}`)
       waitMs = retryMs

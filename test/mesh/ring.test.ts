@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NetworkEvent } from '../../mesh/network.ts'
 import { createShardFetcher } from '../../mesh/shard-fetch.ts'
 import { fetchShardRange, serveShards } from '../../mesh/shard-stream.ts'
+import type { ChainLink } from '../../protocol/peer/machine.ts'
 import { presence } from '../protocol/peer/mesh.ts'
 import { type LocalPeer, type LocalRelay, localAnswer, localEngines, localPeer, localRelay, questionOf, until } from './local-swarm.ts'
 
@@ -31,15 +32,17 @@ async function asker(): Promise<LocalPeer> {
 
 const serving = (peer: LocalPeer) => peer.notice((notice) => notice.of === 'host' && notice.what === 'state' && notice.state === 'serving')
 
-async function answer(peer: LocalPeer, question = questionOf(relay.facts), onToken: (count: number) => void = () => {}) {
+async function answer(peer: LocalPeer, question = questionOf(relay.facts), onToken: (count: number, chain: ChainLink[]) => void = () => {}) {
   const tokens: number[] = []
+  let chain: ChainLink[] = []
   let receipt = null
   const lost: string[] = []
   await until(() => peer.machine.table.size > 0)
   for await (const notice of peer.requester.ask(question, relay.facts)) {
+    if (notice.what === 'route') chain = notice.chain
     if (notice.what === 'token') {
       tokens.push(notice.token)
-      onToken(tokens.length)
+      onToken(tokens.length, chain)
     } else if (notice.what === 'receipt') receipt = notice.receipt
     else if (notice.what === 'repaired') lost.push(...notice.lost)
   }
@@ -61,20 +64,16 @@ test('three hosts with a third of the layers each answer as one machine does; on
   expect(plain.receipt).toMatchObject({ tokens: expected, hosts: [{ from: 0 }, {}, { to: 6 }] })
 
   let killed: Promise<void> | undefined
-  const middle = () =>
-    [hosts[1]!, spare].find((one) =>
-      one.notices.some(
-        (notice) =>
-          notice.of === 'host' && notice.what === 'opened' && !one.notices.some((n) => n.of === 'host' && n.what === 'closed' && n.session === notice.session),
-      ),
-    )
-  const broken = await answer(peer, question, (count) => {
-    if (count === 10) killed = middle()?.kill()
+  let dead = ''
+  const broken = await answer(peer, question, (count, chain) => {
+    if (count !== 10) return
+    dead = chain[1]!.peer
+    killed = [hosts[1]!, spare].find((one) => one.key === dead)!.kill()
   })
-  expect(killed).toBeDefined()
   await killed
   expect(broken.tokens).toEqual(expected)
-  expect(broken.lost).toHaveLength(1)
+  // On a busy machine a late host may have been raced before.
+  expect(broken.lost).toContain(dead)
   expect(peer.network.statistics().bytesRelayed).toBe(0)
 }, 120_000)
 

@@ -43,6 +43,8 @@ export class Node {
   readonly name: string
   readonly options: NodeOptions
   readonly engines = new Map<string, SegmentEngine>()
+  /** Loads under way by model: the newest alone counts. */
+  readonly loads = new Map<string, object>()
   readonly links = new Set<PeerKey>()
   readonly notices: Notice[] = []
   /** Its disk: what it keeps outlives it. */
@@ -137,8 +139,11 @@ export class World {
         const facts = this.facts.get(action.modelId)!
         const make =
           node.options.engine ?? ((f: ModelFacts, s: Segment) => new ToyEngine(f, s, { rowsMax: node.options.rowsMax, kvTokensMax: node.options.positionsMax }))
+        // As in mesh/shell.ts: another load, or an unload, aborts this one.
+        const load = {}
+        node.loads.set(action.modelId, load)
         this.after(200 + this.draw(800), () => {
-          if (!node.alive) return
+          if (!node.alive || node.loads.get(action.modelId) !== load) return
           node.engines.set(action.modelId, make(facts, action.segment))
           const layers = action.segment.to - action.segment.from
           const event = {
@@ -151,6 +156,7 @@ export class World {
         return
       }
       case 'unload':
+        node.loads.delete(action.modelId)
         node.engines.delete(action.modelId)
         return
       case 'truncate':

@@ -56,6 +56,8 @@ const fasterRoots = async (): Promise<void> => {
 
 const followMs = 20_000
 const retryMs = 5_000
+/** Nothing is lent yet: so soon it is looked again whether something is. */
+const idleMs = 500
 
 export interface TabEarning {
   readonly earnings: NonNullable<PeerOptions['earnings']>
@@ -75,8 +77,14 @@ export function earn({ wallet, secret, account, store }: Money, modelIds: () => 
     let waitMs = followMs
     try {
       view ??= await FollowedChain.begin(wallet.ledger, () => Date.now())
-      await view.refresh(modelIds())
-      earnings.payee ??= createPayee({ secret, account, view, verify })
+      const ids = modelIds()
+      if (ids.length === 0) waitMs = idleMs
+      else {
+        await view.refresh(ids)
+        earnings.payee ??= createPayee({ secret, account, view, verify })
+        // A fresh relay registers its models in its first blocks.
+        if (ids.some((id) => !view!.model(id))) waitMs = retryMs
+      }
     } catch {
       // No ledger, or none now: this tab serves for nothing until it is there.
       waitMs = retryMs
