@@ -27,6 +27,8 @@ interface Link {
   creditAt: number
   strikes: number
   telling: boolean
+  /** Of its newest presence that was looked at; 0: none yet. */
+  boot: number
   /** Frames of its table that are still welcome. */
   tells: number
 }
@@ -229,10 +231,19 @@ export class Links {
         this.links.delete(peer)
         this.ctx.act({ kind: 'disconnect', peer })
         failed.push(peer)
-      } else if (now - link.pingedAt >= pingEveryMs) this.ping(peer, link)
+      } else if (this.hasRestarted(peer, link)) this.ping(peer, link, probeMsMax)
+      else if (now - link.pingedAt >= pingEveryMs) this.ping(peer, link)
     }
     for (const [peer, until] of this.banned) if (until <= now) this.banned.delete(peer)
     return failed
+  }
+
+  /** Once for each start: whether this peer has begun anew since the connection stood. The connection may then be one to a tab that is gone, and must show that it is not. */
+  private hasRestarted(peer: PeerKey, link: Link): boolean {
+    const boot = this.ctx.table.get(peer)?.boot ?? link.boot
+    const known = link.boot
+    link.boot = Math.max(known, boot)
+    return known > 0 && boot > known
   }
 
   wakeAt(): number {
@@ -331,6 +342,7 @@ export class Links {
       strikes: 0,
       tells: 0,
       telling: false,
+      boot: 0,
     }
   }
 }

@@ -1,9 +1,12 @@
 // A tab holds few direct connections: those of its rings stay, idle ones make room, and who finds none is told why.
 import { expect, test } from 'vitest'
-import { sha256 } from '../../../protocol/hash.ts'
+import { hex, sha256 } from '../../../protocol/hash.ts'
+import { publicKeyOf } from '../../../protocol/keys.ts'
 import { Context } from '../../../protocol/peer/context.ts'
 import { Links } from '../../../protocol/peer/links.ts'
 import { decodeMessage, encodeMessage } from '../../../protocol/peer/messages.ts'
+import { encodePresence } from '../../../protocol/peer/presence.ts'
+import { goodPresence } from '../../fuzz/messages.ts'
 import { keyOf } from './mesh.ts'
 
 const bytesOf = (name: string): Uint8Array => sha256(new TextEncoder().encode(name)).slice()
@@ -65,4 +68,24 @@ test('who is told goodbye hears why, and is free to come again', () => {
   expect(ctx.takeActions()).toContainEqual({ kind: 'disconnect', peer })
   come(1)
   expect(links.isUp(peer)).toBe(true)
+})
+
+test('who has begun anew must show within three seconds that its connection is not one of its former life', () => {
+  const { ctx, links } = tab(3)
+  const secret = bytesOf('host')
+  const peer = hex(publicKeyOf(secret))
+  const announce = (boot: number): void => void ctx.table.offer(encodePresence(secret, { ...goodPresence(), peer, boot }), ctx.now)
+  announce(1)
+  links.connected(peer, true)
+  links.frame(peer, hello())
+  links.tick()
+  ctx.takeActions()
+  announce(2)
+  ctx.now += 100
+  links.tick()
+  expect(ctx.takeActions().map((action) => action.kind)).toEqual(['send'])
+  expect(links.wakeAt()).toBe(ctx.now + 3000)
+  ctx.now += 3000
+  expect(links.tick()).toEqual([peer])
+  expect(ctx.takeActions()).toEqual([{ kind: 'disconnect', peer }])
 })
