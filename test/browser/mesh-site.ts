@@ -83,7 +83,8 @@ export async function openMeshSite(specimens: Specimen[], ledger?: Hono): Promis
         async kill() {
           hosts.delete(host)
           ghosts++
-          await running.peer.network.close()
+          // Stopping the node may abort this very process, see Network.close.
+          await running.peer.network.close(false)
         },
       }
       hosts.add(host)
