@@ -10,6 +10,7 @@ import type { TransportOptions } from '../../mesh/transports.ts'
 import { frameBytesMax } from '../../protocol/limits.ts'
 import { factsOf } from '../../protocol/peer/facts.ts'
 import { Peer } from '../../protocol/peer/peer.ts'
+import type { PresenceTable } from '../../protocol/peer/presence.ts'
 import { catalogue } from '../catalogue.ts'
 import { say } from '../cli.ts'
 import { messageOf } from '../errors.ts'
@@ -51,6 +52,7 @@ export interface RelayMesh {
   readonly key: string
   readonly network: Network
   readonly requester: Requester
+  readonly table: PresenceTable
   attach(server: Server): void
   /** `origin`: the address under which the asker reached this relay. */
   meshJson(origin: URL): MeshJson
@@ -126,6 +128,7 @@ export async function startRelayMesh(options: RelayOptions): Promise<RelayMesh> 
     key: network.self,
     network,
     requester,
+    table,
     attach: (server) => router.attach(server),
     meshJson(origin) {
       const id = relay.node.peerId.toString()

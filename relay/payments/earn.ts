@@ -88,10 +88,11 @@ export function startEarning(options: EarningOptions): Earning {
     try {
       view ??= await FollowedChain.begin(ledger, () => Date.now())
       await view.refresh(modelIds)
-      earnings.payee ??= createPayee({ secret, account, view, verify, creditTokens: options.creditTokens ?? creditTokensDefault })
-      say('')
-      // A fresh relay registers its models in its first blocks.
+      // A fresh relay registers its models in its first blocks. Payment is offered only once it can be taken.
       if (modelIds.some((id) => !view!.model(id))) waitMs = retryMs
+      if (modelIds.some((id) => view!.model(id)))
+        earnings.payee ??= createPayee({ secret, account, view, verify, creditTokens: options.creditTokens ?? creditTokensDefault })
+      say('')
     } catch (error) {
       if (!view) say(`Not paid for now: ${messageOf(error)}`)
       waitMs = retryMs

@@ -81,9 +81,9 @@ export function earn({ wallet, secret, account, store }: Money, modelIds: () => 
       if (ids.length === 0) waitMs = idleMs
       else {
         await view.refresh(ids)
-        earnings.payee ??= createPayee({ secret, account, view, verify })
-        // A fresh relay registers its models in its first blocks.
+        // A fresh relay registers its models in its first blocks. Payment is offered only once it can be taken.
         if (ids.some((id) => !view!.model(id))) waitMs = retryMs
+        if (ids.some((id) => view!.model(id))) earnings.payee ??= createPayee({ secret, account, view, verify })
       }
     } catch {
       // No ledger, or none now: this tab serves for nothing until it is there.
