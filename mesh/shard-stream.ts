@@ -57,6 +57,8 @@ export async function fetchShardRange(node: MeshNode, peer: PeerId, request: Sha
   try {
     stream = await connection.newStream(shardProtocol, { signal: patience, maxOutboundStreams: streamsPerPeerMax })
     const answered = oneFrame(stream, rangeBytesMax + 1, patience)
+    // Nobody waits for it when the request itself cannot be sent.
+    answered.catch(() => {})
     for (const piece of frameWrites([requestCodec.encode(request)])) stream.send(piece)
     const frame = await answered
     const bytes = frame.subarray(1)

@@ -1,6 +1,6 @@
 // A Node host that is paid: follows the chain of its relay, takes vouchers into its own store, and settles them. A relay without a ledger, or one that is away when the
 // host starts, leaves the host free until it is there.
-import { readdirSync, rmSync } from 'node:fs'
+import { readdirSync, renameSync, rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FollowedChain } from '../../ledger/follow.ts'
@@ -39,16 +39,23 @@ export interface Earning {
 /** Hosts beside the first of a home keep vouchers in folders that carry their process number: those that ended without settling leave them to whoever starts next. */
 function adoptOrphans(home: string, vault: PaymentStore): void {
   const folder = join(home, 'payments')
-  for (const name of readdirSync(folder)) {
-    const pid = Number(/^host-(\d+)$/.exec(name)?.[1] ?? Number.NaN)
+  for (const [i, name] of readdirSync(folder).entries()) {
+    const pid = Number(/^host-(\d+)(-\d+)?$/.exec(name)?.[1] ?? Number.NaN)
     if (Number.isNaN(pid) || pid === process.pid || isAlive(pid)) continue
-    const left = new PaymentStore(join(folder, name))
+    const taken = join(folder, `host-${process.pid}-${i}`)
+    try {
+      renameSync(join(folder, name), taken)
+    } catch {
+      // Another host that starts now was first.
+      continue
+    }
+    const left = new PaymentStore(taken)
     for (const { leg, record } of left.all()) {
       vault.adopt(leg, record)
       left.drop(leg)
     }
     left.close()
-    rmSync(join(folder, name), { recursive: true, force: true })
+    rmSync(taken, { recursive: true, force: true })
   }
 }
 
