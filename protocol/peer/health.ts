@@ -25,6 +25,8 @@ export type Trust = (typeof trusts)[number]
 interface Record {
   /** No fault of its own: not now. */
   restUntil: number
+  /** Of its newest presence record then: who has begun anew since is not who was to be left alone. */
+  restBoot: number
   outUntil: number
   inRow: number
   failures: number
@@ -65,7 +67,7 @@ export class Health implements Knowledge {
     const one = this.records.get(peer)
     const { now } = this.ctx
     if (!one) return false
-    if (one.restUntil > now) return true
+    if (one.restUntil > now && (this.ctx.table.get(peer)?.boot ?? 0) <= one.restBoot) return true
     if (one.inRow === 0) return false
     const heard = this.isHeard(peer, one)
     if (trust === 'back' && heard) return one.failedAt + Math.min(backMsMax, backMs * 2 ** (one.inRow - 1)) > now
@@ -121,6 +123,7 @@ export class Health implements Knowledge {
   rest(peer: PeerKey, ms: number): void {
     const one = this.of(peer)
     one.restUntil = Math.max(one.restUntil, this.ctx.now + ms)
+    one.restBoot = Math.max(one.restBoot, this.ctx.table.get(peer)?.boot ?? this.ctx.table.passedBoot(peer))
   }
 
   cut(from: PeerKey, to: PeerKey): void {
@@ -131,7 +134,7 @@ export class Health implements Knowledge {
   private of(peer: PeerKey): Record {
     let one = this.records.get(peer)
     if (!one) {
-      one = { restUntil: 0, outUntil: 0, inRow: 0, failures: 0, failedAt: 0, failedBoot: 0, failedSequence: 0, seen: new Map() }
+      one = { restUntil: 0, restBoot: 0, outUntil: 0, inRow: 0, failures: 0, failedAt: 0, failedBoot: 0, failedSequence: 0, seen: new Map() }
       this.records.set(peer, one)
       if (this.records.size > peersMax) this.records.delete(this.records.keys().next().value!)
     }

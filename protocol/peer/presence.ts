@@ -132,6 +132,11 @@ export class PresenceTable {
     return this.known.get(peer)?.presence
   }
 
+  /** Of one that said goodbye or ran out; 0: nothing is known. */
+  passedBoot(peer: PeerKey): number {
+    return this.passed.get(peer)?.boot ?? 0
+  }
+
   all(): Presence[] {
     return Array.from(this.known.values(), (one) => one.presence)
   }
