@@ -5,7 +5,7 @@ import { publicKeyOf, verify as verifyKey } from '../protocol/keys.ts'
 import type { Verify } from './context.ts'
 import { LedgerError, type Refusal, refusals } from './errors.ts'
 import { decodeGenesis, type Genesis, genesisHash, leastFee, type Parameters } from './genesis.ts'
-import { checkHeader, checkRecord } from './light.ts'
+import { checkHeader, checkRecord, decodeRecordAt } from './light.ts'
 import { type Key, keyOf, type RecordKind, type RecordOf } from './records.ts'
 import { type Body, signTransaction, sizeOf } from './transaction.ts'
 
@@ -112,9 +112,7 @@ export class RemoteLedger {
 
   /** A record of the last block, checked; null when it is proven absent. Throws LedgerError. */
   async record<K extends RecordKind>(key: Key<K>): Promise<RecordOf<K> | null> {
-    const { genesis, chain } = await this.chain()
-    const { header, entries } = await this.prove([key])
-    return checkRecord(checkHeader({ chain, producers: [genesis.operator] }, header, this.verify), key, entries[0]!.value, entries[0]!.proof)
+    return decodeRecordAt(await this.prove([key]), key)
   }
 
   async account(id: Uint8Array): Promise<AccountNow> {

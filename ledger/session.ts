@@ -1,5 +1,4 @@
 // Bytes of paid sessions beside those that the ledger itself sees: what an open carries, a voucher on its way, and what a host keeps until it is paid.
-import type { ClaimedAnswer } from '../protocol/peer/payment.ts'
 import { amount, bytesUpTo, decodeAs, encodeAs, flag, hash, integer, type Of, signature, struct, u8, u32 } from './codec.ts'
 import { LedgerError } from './errors.ts'
 import type { PaidSession, SignedVoucher } from './pay.ts'
@@ -67,6 +66,3 @@ export function decodeKept(data: Uint8Array): KeptSession {
   if (version !== 1) throw new LedgerError('encoding', `a kept session has version ${version}, this program knows 1`)
   return { session: { chain, owner, channel, session, terms }, host, voucher: held }
 }
-
-/** Stops by the numbers of protocol/engine/answer.ts. */
-export const stopCodes: Record<ClaimedAnswer['stop'], number> = { eos: 1, length: 2, context: 3 }

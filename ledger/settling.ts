@@ -96,6 +96,3 @@ async function settleOne(one: KeptSession, ledger: RemoteLedger, secret: Uint8Ar
     throw error
   }
 }
-
-/** The name under which a kept session lies. */
-export const legOf = ({ session }: KeptSession): string => hex(sessionIdOf(session.chain, session.owner, session.channel, session.session))

@@ -1,22 +1,20 @@
 // One question: picks a ring, opens it, feeds it, takes the tokens, repairs it, and ends with a receipt. The tokens this requester holds are the session:
 // caches, routes and guesses at the hosts can all be made again from them, which is why any host may die at any moment.
 import type { Stop } from '../engine/generate.ts'
-import { checkSampler } from '../engine/sampler.ts'
-import { hex } from '../hash.ts'
-import { chunkRowsMax } from '../limits.ts'
 import type { Context } from './context.ts'
-import { type Health, trusts } from './health.ts'
+import type { Health } from './health.ts'
 import { Hedge, type Racing } from './hedge.ts'
 import type { Links } from './links.ts'
-import type { ChainLink, FailReason, ModelFacts, PeerKey, Question } from './machine.ts'
-import { type MessageOf, signOpen } from './messages.ts'
+import type { ChainLink, FailReason, PeerKey } from './machine.ts'
+import type { MessageOf } from './messages.ts'
 import { Paying } from './paying.ts'
-import { type ClaimedAnswer, type Payer, PaymentError, tokenKeyOf } from './payment.ts'
+import { PaymentError } from './payment.ts'
+import { claimedAnswerOf, endOf, faultOf, openOf, type Plan, receiptOf, rowsOf } from './plan.ts'
 import type { Presence } from './presence.ts'
-import { type AnswerReceipt, chainStart, type HostReceipt, inputHashOf, isSignedStatement, outputHashOf, termsOf } from './receipt.ts'
+import { type HostReceipt, isSignedStatement, termsOf } from './receipt.ts'
 import { type Kept, planReplay } from './replay.ts'
-import { bestPaths, choosePath, delays, type Holder, holdersFor, type Knowledge, type Path } from './routing.ts'
-import { stopOf } from './seat.ts'
+import { Rings } from './rings.ts'
+import type { Holder } from './routing.ts'
 import { aliveEveryMs } from './serving.ts'
 
 /** Hosts answer an open within this, dialling their successor included. */
@@ -41,16 +39,6 @@ const backoffMsMax = 5000
 const restMs = 30_000
 /** Rings tried for one question. */
 const epochsMax = 300
-
-export interface Plan {
-  readonly ask: number
-  readonly question: Question
-  readonly facts: ModelFacts
-  readonly draft: boolean
-  readonly session: string
-  /** Pays for it; null: nobody does. */
-  readonly payer: Payer | null
-}
 
 export class Asking {
   readonly plan: Plan
@@ -95,6 +83,7 @@ export class Asking {
   private readonly ctx: Context
   private readonly links: Links
   private readonly health: Health
+  private readonly rings: Rings
 
   constructor(plan: Plan, ctx: Context, links: Links, health: Health) {
     this.plan = plan
@@ -102,6 +91,7 @@ export class Asking {
     this.links = links
     this.health = health
     this.tokens = plan.question.prompt.slice()
+    this.rings = new Rings(plan.facts, ctx, health, () => this.hosts())
     this.hedge = new Hedge(plan.session, ctx, links)
     this.paying = plan.payer && new Paying(ctx, links, plan.payer, plan.session, plan.question.modelId)
     const fault = faultOf(plan)
@@ -191,7 +181,7 @@ export class Asking {
     if (this.hedge.progress(peer, message)) return
     if (this.state !== 'running' || message.epoch !== this.epoch || !this.chain.some((one) => one.peer === peer)) return
     this.deadline = Math.min(this.patience, this.ctx.now + this.workMs())
-    if (this.stop === null && this.tokens.length === this.plan.question.prompt.length && peer === this.chain[0].peer)
+    if (this.stop === null && this.answered === 0 && peer === this.chain[0].peer)
       this.ctx.notice({ of: 'ask', what: 'prefill', ask: this.plan.ask, done: Math.min(message.position, this.tokens.length), total: this.tokens.length })
   }
 
@@ -215,10 +205,8 @@ export class Asking {
     if (fresh.some((token) => token >= this.plan.facts.vocab)) return this.replace([peer], 'a token outside the vocabulary')
     this.noteRound(message, fresh.length)
     for (const token of fresh) {
-      this.tokens.push(token)
-      this.ctx.notice({ of: 'ask', what: 'token', ask: this.plan.ask, token, position: this.tokens.length - 1 })
-      const { question, facts } = this.plan
-      const stop = stopOf({ ...question, promptLength: question.prompt.length }, facts.context, token, this.tokens.length)
+      this.write(token)
+      const stop = endOf(this.plan, token, this.tokens.length)
       if (stop) return this.finish(stop)
     }
     this.paying?.owe(this.answered)
@@ -226,14 +214,19 @@ export class Asking {
 
   /** The ring that was given up a moment ago has answered after all: its word counts as it would have then. The end of an answer is left to a ring that can sign for it. */
   private tookLate({ position, tokens }: MessageOf<'tokens'>): void {
-    const { question, facts } = this.plan
-    if (position !== this.tokens.length || tokens.some((token) => token >= facts.vocab)) return
-    const terms = { ...question, promptLength: question.prompt.length }
-    if (tokens.some((token, i) => stopOf(terms, facts.context, token, position + i + 1))) return
-    for (const token of tokens) {
-      this.tokens.push(token)
-      this.ctx.notice({ of: 'ask', what: 'token', ask: this.plan.ask, token, position: this.tokens.length - 1 })
-    }
+    if (position !== this.tokens.length || tokens.some((token) => token >= this.plan.facts.vocab)) return
+    if (tokens.some((token, i) => endOf(this.plan, token, position + i + 1))) return
+    for (const token of tokens) this.write(token)
+  }
+
+  private write(token: number): void {
+    this.tokens.push(token)
+    this.ctx.notice({ of: 'ask', what: 'token', ask: this.plan.ask, token, position: this.tokens.length - 1 })
+  }
+
+  /** Tokens of the answer so far. */
+  private get words(): number[] {
+    return this.tokens.slice(this.plan.question.prompt.length)
   }
 
   private get answered(): number {
@@ -247,23 +240,9 @@ export class Asking {
 
   claim(peer: PeerKey, message: MessageOf<'claim'>): void {
     if (this.state !== 'closing' || !this.paying) return
-    if (!this.paying.claim(peer, message, this.claimedAnswer())) return void this.links.strike(peer, 'claims another answer than was given')
+    if (!this.paying.claim(peer, message, claimedAnswerOf(this.plan, this.ctx.self, this.words, this.stop!)))
+      return void this.links.strike(peer, 'claims another answer than was given')
     this.settle()
-  }
-
-  private claimedAnswer(): ClaimedAnswer {
-    const { question, session } = this.plan
-    const { prompt, sampler, seed, maxTokens, stopIds } = question
-    return {
-      sampler,
-      seed,
-      maxTokens,
-      stopIds,
-      prompt,
-      tokens: this.tokens.slice(prompt.length),
-      stop: this.stop!,
-      tokenKey: tokenKeyOf(session, this.ctx.self),
-    }
   }
 
   receipt(peer: PeerKey, message: MessageOf<'receipt'>): void {
@@ -328,11 +307,8 @@ export class Asking {
       roundMs,
       answered,
       known: this.tokens.length,
-      second: (index) => {
-        const ring = this.filled(new Set([chain[index].peer]), this.health)
-        return ring?.length === chain.length ? ring[index] : null
-      },
-      sayOpen: (peer, hosts, at) => this.sayOpen(peer, hosts, at, null),
+      second: (index) => this.rings.second(chain, index),
+      sayOpen: (peer, hosts, at) => this.ctx.send(peer, openOf(this.plan, this.ctx, hosts, at, null)),
       sayTokens: (peer, at, upto) => this.sayTokens(peer, at, 0, 0, upto),
     }
   }
@@ -358,24 +334,11 @@ export class Asking {
 
   /** A new ring from nothing, or word that there is none now. */
   private route(): void {
-    const { facts } = this.plan
-    for (const trust of trusts) {
-      const path = this.ringOf(this.health.trusting(trust))
-      if (path) return this.open(path.hosts, path.ms)
-    }
+    const path = this.rings.fresh()
+    if (path) return this.open(path.hosts, path.ms)
     if (this.stopPaying('no hosts that take this payment cover the model now')) return this.route()
-    const some = holdersFor(facts, this.hosts(), this.health.trusting('any')).length > 0
     // Words that were begun are worth more patience than a question.
-    this.wait(some || this.tokens.length > this.plan.question.prompt.length)
-  }
-
-  /** One of the best whole rings. */
-  private ringOf(known: Knowledge): Path | null {
-    const { facts } = this.plan
-    const presences = this.hosts()
-    const draw = (below: number): number => this.ctx.draw(below)
-    const span = { from: 0, to: facts.layers, before: null, after: null }
-    return choosePath(bestPaths(span, holdersFor(facts, presences, known), delays(presences, known), known, draw), draw)
+    this.wait(this.rings.anybody || this.answered > 0)
   }
 
   /** Whom it may ask. */
@@ -387,11 +350,7 @@ export class Asking {
   /** Goes on without payment, when hosts for that are known: returns false when there is nobody who serves for nothing, or nothing was paid anyway. */
   private stopPaying(message: string, always = false): boolean {
     if (!this.paying) return false
-    const { facts } = this.plan
-    const free = this.ctx.table.all().filter((one) => !one.pay?.only)
-    const span = { from: 0, to: facts.layers, before: null, after: null }
-    const paths = bestPaths(span, holdersFor(facts, free, this.health), delays(free, this.health), this.health, (n) => this.ctx.draw(n))
-    if (paths.length === 0 && !always) return false
+    if (!always && !this.rings.isRing(this.ctx.table.all().filter((one) => !one.pay?.only))) return false
     this.paying.finish(this.answered, false)
     this.settled = this.paying
     this.paying = null
@@ -421,12 +380,8 @@ export class Asking {
       this.repair.lost.add(peer)
       if (!blameless) this.health.failed(peer)
     }
-    for (const trust of trusts) {
-      const known = this.health.trusting(trust)
-      const chain = this.filled(new Set(lost), known)
-      const path = chain ? { hosts: chain, ms: this.turnMs } : this.ringOf(known)
-      if (path) return this.open(path.hosts, path.ms)
-    }
+    const path = this.rings.without(this.chain, lost, this.turnMs)
+    if (path) return this.open(path.hosts, path.ms)
     this.route()
   }
 
@@ -439,36 +394,6 @@ export class Asking {
     if (this.replies.has(successor)) return this.replace([peer], reason, true)
     this.doubt = { peer, successor, reason }
     this.deadline = Math.min(this.deadline, this.ctx.now + (this.links.isUp(successor) ? laggardMs : reopenMs))
-  }
-
-  /** The chain with each run of lost hosts replaced by the best way through its gap; null when a gap cannot be filled. */
-  private filled(lost: ReadonlySet<PeerKey>, known: Knowledge): Holder[] | null {
-    const presences = this.hosts()
-    const staying = this.chain.filter((one) => !lost.has(one.peer))
-    if (staying.length === 0) return null
-    const free = holdersFor(this.plan.facts, presences, known).filter((h) => !lost.has(h.peer) && !staying.some((one) => one.peer === h.peer))
-    const delay = delays(presences, known)
-    const out: Holder[] = []
-    for (let i = 0; i < this.chain.length; ) {
-      if (!lost.has(this.chain[i].peer)) {
-        out.push(this.chain[i++])
-        continue
-      }
-      let end = i
-      while (end < this.chain.length && lost.has(this.chain[end].peer)) end++
-      const span = {
-        from: this.chain[i].from,
-        to: this.chain[end - 1].to,
-        before: out.at(-1)?.peer ?? this.chain.at(-1)!.peer,
-        after: this.chain[end]?.peer ?? this.chain[0].peer,
-      }
-      const [path] = bestPaths(span, free, delay, known, (n) => this.ctx.draw(n))
-      if (!path) return null
-      out.push(...path.hosts)
-      for (const host of path.hosts) free.splice(free.indexOf(host), 1)
-      i = end
-    }
-    return out
   }
 
   // Running it.
@@ -506,30 +431,7 @@ export class Asking {
   private sendOpen(peer: PeerKey): void {
     if (this.asked.has(peer)) return
     this.asked.add(peer)
-    this.sayOpen(peer, this.chain, this.epoch, this.terms)
-  }
-
-  private sayOpen(peer: PeerKey, hosts: readonly Holder[], epoch: number, terms: Uint8Array | null): void {
-    const { question, session, draft } = this.plan
-    const { modelId, prompt, sampler, seed, maxTokens, stopIds } = question
-    const chain = hosts.map(({ peer: host, from, to, addresses }) => ({ peer: host, from, to, addresses }))
-    const input = hex(inputHashOf(question))
-    const body = {
-      session,
-      epoch,
-      requester: this.ctx.self,
-      modelId,
-      chain,
-      input,
-      sampler,
-      seed,
-      maxTokens,
-      stopIds,
-      promptLength: prompt.length,
-      draft,
-      terms,
-    }
-    this.ctx.send(peer, signOpen(this.ctx.secret, body))
+    this.ctx.send(peer, openOf(this.plan, this.ctx, this.chain, this.epoch, this.terms))
   }
 
   /** All have opened: who lacks what is told, and rows flow. */
@@ -578,24 +480,7 @@ export class Asking {
   }
 
   private sayTokens(peer: PeerKey, epoch: number, generation: number, from: number, upto: number): void {
-    for (let at = from; at < upto; at += chunkRowsMax) {
-      const tokens = this.tokens.slice(at, Math.min(upto, at + chunkRowsMax))
-      // The first host hashes tokens itself; this field binds nobody here.
-      const chain = hex(chainStart(this.plan.session, 0))
-      const { session } = this.plan
-      this.ctx.send(peer, {
-        kind: 'rows',
-        session,
-        epoch,
-        generation,
-        position: at,
-        layer: 0,
-        tokens,
-        boundary: null,
-        chain,
-        times: [],
-      })
-    }
+    for (const rows of rowsOf(this.plan, this.tokens, epoch, generation, from, upto)) this.ctx.send(peer, rows)
   }
 
   private workMs(): number {
@@ -610,8 +495,7 @@ export class Asking {
     this.suspect = null
     this.refusals = 0
     this.patience = now + patienceMs
-    const first = this.tokens.length === this.plan.question.prompt.length
-    if (!first) this.roundMs = this.roundMs === null ? roundMs : this.roundMs * 0.8 + roundMs * 0.2
+    if (this.answered > 0) this.roundMs = this.roundMs === null ? roundMs : this.roundMs * 0.8 + roundMs * 0.2
     this.deadline = now + this.workMs()
     this.ctx.notice({ of: 'ask', what: 'round', ask: this.plan.ask, rows: message.rows, accepted, roundMs, hops: message.times })
     for (const [i, { computeMs }] of message.times.entries()) {
@@ -627,8 +511,8 @@ export class Asking {
     this.state = 'closing'
     this.hedge.end([])
     this.deadline = this.ctx.now + receiptMs
-    const { session, ask, question } = this.plan
-    this.ctx.notice({ of: 'ask', what: 'stop', ask, stop, tokens: this.tokens.slice(question.prompt.length) })
+    const { session, ask } = this.plan
+    this.ctx.notice({ of: 'ask', what: 'stop', ask, stop, tokens: this.words })
     const ending = this.terms && { token: this.tokens.at(-1)!, stop }
     for (const { peer } of this.chain) this.ctx.send(peer, { kind: 'close', session, epoch: this.epoch, committed: this.tokens.length, receipt: true, ending })
   }
@@ -658,21 +542,8 @@ export class Asking {
     const payments = paying?.summary() ?? []
     if (paying && payments.length > 0)
       this.ctx.notice({ of: 'ask', what: 'paid', ask: this.plan.ask, paid: paying.paid, limit: paying.limit, tokens: this.answered, legs: payments })
-    const { question, session, ask } = this.plan
-    const tokens = this.tokens.slice(question.prompt.length)
-    const receipt: AnswerReceipt = {
-      version: 1,
-      session,
-      requester: this.ctx.self,
-      question,
-      inputHash: hex(inputHashOf(question)),
-      tokens,
-      stop: this.stop!,
-      outputHash: outputHashOf(question, tokens, this.stop!),
-      hosts: this.chain.flatMap((one) => this.receipts.get(one.peer) ?? []),
-      ...(payments.length > 0 ? { payments } : {}),
-    }
-    this.ctx.notice({ of: 'ask', what: 'receipt', ask, receipt })
+    const hosts = this.chain.flatMap((one) => this.receipts.get(one.peer) ?? [])
+    this.ctx.notice({ of: 'ask', what: 'receipt', ask: this.plan.ask, receipt: receiptOf(this.plan, this.ctx.self, this.words, this.stop!, hosts, payments) })
   }
 
   private fail(reason: FailReason, message: string): void {
@@ -694,19 +565,5 @@ export class Asking {
       this.asked.delete(peer)
       if (this.links.isUp(peer)) this.ctx.send(peer, { kind: 'close', session, epoch: Math.max(1, this.epoch), committed: 0, receipt: false, ending: null })
     }
-  }
-}
-
-function faultOf({ question, facts }: Plan): string | null {
-  const { prompt, maxTokens, sampler, stopIds } = question
-  if (prompt.length === 0) return 'the prompt holds no tokens'
-  if (prompt.length >= facts.context) return `the prompt has ${prompt.length} tokens, the context holds ${facts.context}`
-  if ([...prompt, ...stopIds].some((id) => !(Number.isInteger(id) && id >= 0 && id < facts.vocab))) return `a token outside the vocabulary of ${facts.vocab}`
-  if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) return `maxTokens is ${maxTokens}, must be a positive integer`
-  try {
-    checkSampler(sampler)
-    return null
-  } catch (error) {
-    return (error as Error).message
   }
 }

@@ -146,10 +146,6 @@ export class Paying {
     return !this.current || this.current.claims.has(peer)
   }
 
-  get claims(): boolean {
-    return this.current !== null
-  }
-
   /** The end: the last voucher, with the claims' root when the answer is whole. */
   finish(answered: number, whole: boolean): void {
     this.dueAt = Infinity

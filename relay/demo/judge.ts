@@ -11,7 +11,7 @@ import { judge } from '../../ledger/dispute/judge.ts'
 import { decodeMove } from '../../ledger/dispute/moves.ts'
 import { readGame } from '../../ledger/dispute-play.ts'
 import { keyOf } from '../../ledger/records.ts'
-import { decodeTransaction, type Transaction } from '../../ledger/transaction.ts'
+import { decodeTransaction } from '../../ledger/transaction.ts'
 import { equalBytes, fromHex } from '../../protocol/hash.ts'
 import { RelayError } from '../errors.ts'
 import type { LedgerClient } from '../ledger/client.ts'
@@ -54,7 +54,7 @@ export async function judgeChain(client: LedgerClient): Promise<JudgeReport> {
     chain.begin({ timeMs: signed.header.timeMs, producer: signed.header.producer, entropy })
     for (const { bytes } of block.list) {
       const transaction = decodeTransaction(fromHex(bytes))
-      if (transaction.body.kind === 'dispute.judge') report.judged.push(judgeOne(chain, transaction, transaction.body, height))
+      if (transaction.body.kind === 'dispute.judge') report.judged.push(judgeOne(chain, transaction.body, height))
       chain.apply(transaction)
       report.transactions++
     }
@@ -77,7 +77,7 @@ function readStatus(): string {
   }
 }
 
-function judgeOne(chain: Chain, _: Transaction, body: { dispute: Uint8Array; evidence: Uint8Array }, height: number): Judged {
+function judgeOne(chain: Chain, body: { dispute: Uint8Array; evidence: Uint8Array }, height: number): Judged {
   const dispute = chain.state.must(keyOf.dispute(body.dispute))
   const { game, machine } = readGame(dispute.game, claimFacts(chain, auditedOf(chain, dispute.claim), dispute.host))
   const move = decodeMove(body.evidence)

@@ -33,16 +33,6 @@ export class Journal {
     this.database.prepare('INSERT OR REPLACE INTO notes VALUES (?, ?)').run(name, JSON.stringify(value))
   }
 
-  delete(name: string): void {
-    this.database.prepare('DELETE FROM notes WHERE name = ?').run(name)
-  }
-
-  /** What begins with `prefix`, in order. */
-  entries<T>(prefix: string): [name: string, value: T][] {
-    const rows = this.database.prepare('SELECT name, value FROM notes WHERE name >= ? AND name < ? ORDER BY name').all(prefix, `${prefix}~`)
-    return (rows as { name: string; value: string }[]).map(({ name, value }) => [name, JSON.parse(value) as T])
-  }
-
   close(): void {
     if (this.database.isOpen) this.database.close()
   }

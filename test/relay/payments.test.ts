@@ -11,7 +11,7 @@ import { sessionIdOf } from '../../ledger/names.ts'
 import { type PaidSession, payFor, priceOf } from '../../ledger/pay.ts'
 import { keyOf } from '../../ledger/records.ts'
 import { encodeKept } from '../../ledger/session.ts'
-import { legOf, settlePass } from '../../ledger/settling.ts'
+import { settlePass } from '../../ledger/settling.ts'
 import { NoChannel, quoteOf, Wallet } from '../../ledger/wallet.ts'
 import { fromHex, hex } from '../../protocol/hash.ts'
 import { ledgerRoutes } from '../../relay/ledger/api.ts'
@@ -107,7 +107,8 @@ function kept(number: number, tokens: number, host: number, last = true) {
   session.terms.untilMs = Date.now() + 3_600_000
   const voucher = payFor(ann.secret, session, price(tokens), last, new Uint8Array(32))
   const one = { session, host, voucher }
-  return { leg: legOf(one), record: encodeKept(one), amount: price(tokens), id: sessionIdOf(node.name, ann.id, 0, number) }
+  const id = sessionIdOf(node.name, ann.id, 0, number)
+  return { leg: hex(id), record: encodeKept(one), amount: price(tokens), id }
 }
 
 test('the last host settles at once, the others only what it did not; what the ledger has is let go', async () => {

@@ -1,4 +1,5 @@
 // Money of this page, as rune state: what an answer would cost, whether it is paid, what came in and went out. Loads nothing of the ledger before it is asked for.
+import { hex } from '../../protocol/hash.ts'
 import type { ModelFacts, Notice } from '../../protocol/peer/machine.ts'
 import type { Budget, Money, Settled, TabEarning } from './payment-work.ts'
 
@@ -120,7 +121,7 @@ export class Payments {
       const now = await wallet.ledger.account(wallet.account)
       const channels = await wallet.channels()
       this.account = {
-        id: [...wallet.account].map((byte) => byte.toString(16).padStart(2, '0')).join(''),
+        id: hex(wallet.account),
         exists: now.nonce > 0 || now.balance > 0n || now.granted,
         granted: now.granted,
         balance: now.balance,
@@ -276,7 +277,7 @@ export class Payments {
     const earned = Number((amount * BigInt(to - from)) / BigInt(terms.hosts.at(-1)!.to))
     const before = this.history.find((one) => one.kind === 'earned' && one.session === leg)
     this.history = this.history.filter((one) => one !== before)
-    const modelId = [...terms.model].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+    const modelId = hex(terms.model)
     this.tell({ kind: 'earned', atMs: Date.now(), modelId, earned, tokens: before?.tokens ?? 0, session: leg, state: 'settled' })
     void this.refresh()
   }
