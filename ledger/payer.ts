@@ -37,6 +37,7 @@ export interface PayerOptions {
   /** µ that the question may cost. */
   limit: bigint
   stock: Stock
+  standing: Payer['standing']
   nowMs: () => number
   verify: Verify
 }
@@ -53,6 +54,7 @@ export function createPayer(options: PayerOptions): Payer {
     chain: chainNumber(chain),
     account: hex(account),
     limit: Number(limit),
+    standing: options.standing,
     begin({ modelId, hosts, tokens }) {
       const spent = legs.reduce((sum, leg) => sum + leg.amount, 0n)
       const most = least(limit - spent, priceOf(parameters, model, hosts.length, tokens))

@@ -2,7 +2,9 @@
 // sessions and promises lie in a store that they share; the ledger is asked only before a question, never while tokens come.
 import { fromHex, hex } from '../protocol/hash.ts'
 import { verify as verifyKey } from '../protocol/keys.ts'
+import type { PeerKey } from '../protocol/peer/machine.ts'
 import type { Payer } from '../protocol/peer/payment.ts'
+import type { Presence } from '../protocol/peer/presence.ts'
 import type { Parameters } from './genesis.ts'
 import { decodeRecordAt } from './light.ts'
 import { sessionIdOf } from './names.ts'
@@ -11,6 +13,7 @@ import { createPayer, type Stock } from './payer.ts'
 import { type Channel, keyOf, type ModelRecord } from './records.ts'
 import type { Proven, RemoteLedger } from './remote.ts'
 import type { Evidence } from './session.ts'
+import { Standings } from './standing.ts'
 
 /** Signed and not yet seen on the ledger: at most `limit` µ of the channel may go there, `amount` at least. */
 export interface Promised {
@@ -83,6 +86,8 @@ export interface Budget {
   perToken: bigint
   /** Proofs grow old: to be called every twenty seconds while the question is answered. */
   freshen(): Promise<void>
+  /** Asks the ledger for the standing of hosts that may be chosen, which the route then weighs. Throws like `budget`; they are strangers then. */
+  meet(hosts: readonly Pick<Presence, 'pay'>[]): Promise<void>
 }
 
 export interface OwnChannel extends Channel {
@@ -97,9 +102,11 @@ export class Wallet {
   private readonly secret: Uint8Array
   private readonly store: WalletStore
   private readonly nowMs: () => number
+  private readonly standings: Standings
 
   constructor(ledger: RemoteLedger, secret: Uint8Array, account: Uint8Array, store: WalletStore, nowMs: () => number) {
     this.ledger = ledger
+    this.standings = new Standings(ledger, nowMs)
     this.secret = secret
     this.account = account
     this.store = store
@@ -170,7 +177,7 @@ export class Wallet {
     const name = nameOfChannel(chain, this.account, channel)
     const prepared = new PreparedNumbers(this, chain, channel, name)
     await prepared.fill()
-    const { secret, account, store, nowMs } = this
+    const { secret, account, store, nowMs, standings } = this
     const told = new Map<number, bigint>()
     const stock: Stock = {
       take: () => prepared.take(),
@@ -185,8 +192,16 @@ export class Wallet {
         store.promise(name, { number, limit: most, amount, untilMs })
       },
     }
-    const payer = createPayer({ secret, account, chain, parameters, model, channel, limit, stock, nowMs, verify: verifyKey })
-    return { payer, channel, limit, perToken: model.price, freshen: () => prepared.fill() }
+    const standing = (one: PeerKey) => standings.of(one)
+    const payer = createPayer({ secret, account, chain, parameters, model, channel, limit, stock, standing, nowMs, verify: verifyKey })
+    return {
+      payer,
+      channel,
+      limit,
+      perToken: model.price,
+      freshen: () => prepared.fill(),
+      meet: (hosts) => standings.look(hosts.flatMap(({ pay }) => (pay?.chain === payer.chain ? [pay.account] : []))),
+    }
   }
 
   /** For PreparedNumbers. */

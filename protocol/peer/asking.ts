@@ -91,7 +91,7 @@ export class Asking {
     this.links = links
     this.health = health
     this.tokens = plan.question.prompt.slice()
-    this.rings = new Rings(plan.facts, ctx, health, () => this.hosts())
+    this.rings = new Rings(plan.facts, ctx, health, plan.payer, () => this.hosts())
     this.hedge = new Hedge(plan.session, ctx, links)
     this.paying = plan.payer && new Paying(ctx, links, plan.payer, plan.session, plan.question.modelId)
     const fault = faultOf(plan)

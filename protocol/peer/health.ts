@@ -62,6 +62,11 @@ export class Health implements Knowledge {
     return one ? one.failures / (1 + (this.ctx.now - one.failedAt) / fadeMs) : 0
   }
 
+  /** Of ledgers only who pays knows (rings.ts). */
+  score(): number {
+    return 0
+  }
+
   isOut(peer: PeerKey, trust: Trust = 'well'): boolean {
     if (this.links.isBanned(peer)) return true
     const one = this.records.get(peer)
@@ -80,6 +85,7 @@ export class Health implements Knowledge {
       rttMs: (peer) => this.rttMs(peer),
       seenMs: (peer, modelId) => this.seenMs(peer, modelId),
       failures: (peer) => this.failures(peer),
+      score: () => this.score(),
       isOut: (peer) => this.isOut(peer, trust),
       isCut: (from, to) => this.isCut(from, to),
     }

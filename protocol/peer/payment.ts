@@ -53,6 +53,18 @@ export interface ClaimedAnswer {
   tokenKey: Uint8Array
 }
 
+/** All that a host needs to defend its claim with its own layers alone. */
+export interface Retained extends SignedClaim {
+  modelId: string
+  from: number
+  to: number
+  answer: ClaimedAnswer
+  /** As in EarningLeg.sign. */
+  records: Uint8Array
+  /** Rows that entered, end to end; null where tokens entered, or there was no room to keep them. */
+  entering: Int32Array | null
+}
+
 /** One paid session of the ledger, at the requester: a ring of hosts from one token of the answer to another. Amounts are µ. */
 export interface PayingLeg {
   /** The ledger's name of it, 64 hexadecimal digits. */
@@ -72,12 +84,22 @@ export interface PayingLeg {
   summary(): PaidLeg
 }
 
+/** What a ledger knows of an account that hosts. */
+export interface Standing {
+  /** 0 to 10,000: work that became final, audits, age, stake. */
+  score: number
+  /** Its claims that fell in disputes. */
+  lost: number
+}
+
 /** Pays for one question. */
 export interface Payer {
   readonly chain: number
   readonly account: PeerKey
   /** µ that the whole question may cost. */
   readonly limit: number
+  /** Null: the ledger knows nothing of the account, or was not asked. */
+  standing(account: PeerKey): Standing | null
   /** Throws PaymentError when there is nothing left to promise. */
   begin(ring: { modelId: string; hosts: readonly PayingHost[]; tokens: number }): PayingLeg
 }

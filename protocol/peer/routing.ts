@@ -13,8 +13,9 @@ const firstHostsTried = 4
 const pathsKept = 3
 /** Paths this much longer than the best may be taken too, so that not everybody takes the same. */
 const pathSlack = 1.1
-/** A stranger's claim about its own speed counts as half as slow again, until it was seen at work. */
+/** A stranger's claim about its own speed counts as half as slow again, until it was seen at work; less with what a ledger knows of it, nothing with the best standing. */
 const newcomerFactor = 1.5
+const scoreMax = 10_000
 /** What one recent failure weighs: a failure of 1 in 20 rounds with a replay of a second. */
 const failureMs = 50
 
@@ -32,6 +33,8 @@ export interface Knowledge {
   seenMs(peer: PeerKey, modelId: string): number | null
   /** Recent failures, fading. */
   failures(peer: PeerKey): number
+  /** Its standing on a ledger, 0 to 10,000; 0 when nothing is known. */
+  score(peer: PeerKey): number
   /** Not to be used now. */
   isOut(peer: PeerKey): boolean
   /** That the first cannot reach the second. */
@@ -39,11 +42,13 @@ export interface Knowledge {
 }
 
 /** Part of a turn at a host: waiting by its load, its step, and what failing would cost. */
-export function holderMs(held: Held, throttled: boolean, seen: number | null, failures: number): number {
-  const step = Math.max(seen ?? (held.stepUs / 1000) * newcomerFactor, 0.01) * (throttled ? 2 : 1)
+function holderMs(held: Held, one: Presence, known: Knowledge): number {
+  const { peer, throttled } = one
+  const strange = 1 + (newcomerFactor - 1) * (1 - known.score(peer) / scoreMax)
+  const step = Math.max(known.seenMs(peer, held.modelId) ?? (held.stepUs / 1000) * strange, 0.01) * (throttled ? 2 : 1)
   const load = Math.min(0.95, held.load / 1000)
   const full = held.sessions >= held.sessionsMax || held.freePositions === 0
-  return step + (load / (1 - load)) * (step / 2) + failures * failureMs + (full ? 1000 : 0)
+  return step + (load / (1 - load)) * (step / 2) + known.failures(peer) * failureMs + (full ? 1000 : 0)
 }
 
 /** Everyone who can serve layers of the model now. */
@@ -51,8 +56,7 @@ export function holdersFor(facts: ModelFacts, presences: readonly Presence[], kn
   return presences.flatMap((one) => {
     const held = one.held.find((h) => h.modelId === facts.modelId && h.layers === facts.layers && h.ready)
     if (!held || one.state !== 'serving' || known.isOut(one.peer)) return []
-    const ms = holderMs(held, one.throttled, known.seenMs(one.peer, facts.modelId), known.failures(one.peer))
-    return [{ peer: one.peer, from: held.from, to: held.to, addresses: one.addresses, ms }]
+    return [{ peer: one.peer, from: held.from, to: held.to, addresses: one.addresses, ms: holderMs(held, one, known) }]
   })
 }
 

@@ -74,6 +74,7 @@ const stranger: Knowledge = {
   rttMs: () => null,
   seenMs: () => null,
   failures: () => 0,
+  score: () => 0,
   isOut: (_peer: PeerKey) => false,
   isCut: () => false,
 }

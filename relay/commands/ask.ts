@@ -176,12 +176,12 @@ async function askMesh(args: MeshQuestion): Promise<void> {
       ...(args.draft === false ? { draft: false } : {}),
       ...(args.pay
         ? {
-            payer: async () => {
+            budget: async () => {
               const { prepareBudget } = await import('../payments/pay.ts')
               const { maxTokens, priceMax } = args
               const agree = args.yes ? async () => true : consent
               budget = await prepareBudget({ home, relay, modelId, maxTokens, priceMax, consent: agree, onLine: say, signal: interrupted })
-              return budget.budget.payer
+              return budget.budget
             },
           }
         : {}),

@@ -1,12 +1,12 @@
 // One question from a terminal to the mesh of a relay. This machine needs the model's tokenizer, nothing else of it.
 import { writeFile } from 'node:fs/promises'
+import type { Budget } from '../../ledger/wallet.ts'
 import { AskError, type AskNotice, createRequester } from '../../mesh/requester.ts'
 import type { Stop } from '../../protocol/engine/generate.ts'
 import type { Sampler } from '../../protocol/engine/sampler.ts'
 import type { Tokenizer } from '../../protocol/model/tokenizer.ts'
 import { factsOf } from '../../protocol/peer/facts.ts'
 import type { ChainLink, PeerKey, Question } from '../../protocol/peer/machine.ts'
-import type { Payer } from '../../protocol/peer/payment.ts'
 import type { AnswerReceipt } from '../../protocol/peer/receipt.ts'
 import { RelayError } from '../errors.ts'
 import type { Identity } from './identity.ts'
@@ -27,8 +27,8 @@ export interface SwarmAsk {
   invitation?: string
   /** False: no speculation. */
   draft?: boolean
-  /** Called once the model is known: who pays. */
-  payer?: () => Promise<Payer>
+  /** Called once the model is known: what it is paid from. */
+  budget?: () => Promise<Budget>
   signal: AbortSignal
   onText: (piece: string) => void
   onLine?: (line: string) => void
@@ -65,9 +65,12 @@ export async function askSwarm(options: SwarmAsk): Promise<SwarmAnswer> {
     await untilConnected(peer.network, relay, signal)
     const question = questionOf(options, tokenizer)
     const facts = factsOf(manifest, modelId)
-    const payer = await options.payer?.()
+    const budget = await options.budget?.()
+    const payer = budget?.payer
     const startMs = performance.now()
     for (;;) {
+      // Of hosts that the ledger says nothing of nobody thinks ill.
+      await budget?.meet(peer.table.all()).catch(() => {})
       try {
         return await follow(
           requester.ask(question, facts, { signal, ...(options.draft === undefined ? {} : { draft: options.draft }), ...(payer ? { payer } : {}) }),

@@ -4,8 +4,9 @@ import { expect, test } from 'vitest'
 import { budgetOf, emissionMax } from '../../ledger/emission.ts'
 import { defaultParameters } from '../../ledger/genesis.ts'
 import { claimIdOf, jobIdOf, outOf, sessionIdOf } from '../../ledger/names.ts'
-import { keyOf } from '../../ledger/records.ts'
+import { encodeRecord, keyOf } from '../../ledger/records.ts'
 import { reputationScore } from '../../ledger/reputation.ts'
+import { Standings } from '../../ledger/standing.ts'
 import { auditCommitmentOf, commitmentOf, role } from '../../ledger/transaction.ts'
 import { hex, join } from '../../protocol/hash.ts'
 import { credit, day, World, word } from './world.ts'
@@ -68,6 +69,49 @@ test('a job is answered, audited, paid; its work earns emission, no more than it
   const reputation = world.chain.state.must(keyOf.reputation(world.who('bob').id))
   expect(reputation).toMatchObject({ finalised: 1, audited: 1, lost: 0 })
   expect(reputationScore(reputation, world.account('bob'), world.timeMs)).toBeGreaterThan(0)
+})
+
+test('standings are asked for once in ten minutes, and say nothing of whom the ledger does not know', async () => {
+  const { world, model } = auditedWorld()
+  const [job, claim] = answeredJob(world, model)
+  world.block()
+  world.block()
+  const report = { answer: word('answer'), leaves: [word('leaf')], salt: word('salt') }
+  world.send('cat', 'audit.commit', { claim, commitment: auditCommitmentOf(world.name, claim, world.who('cat').id, report) })
+  world.send('cat', 'audit.report', { claim, ...report })
+  world.pass(2 * day)
+  world.send('dan', 'job.claim', { job })
+  const asked: string[] = []
+  const { state } = world.chain
+  const standings = new Standings(
+    {
+      prove: async (keys) => {
+        asked.push(...keys)
+        const entries = keys.map((key) => {
+          const record = state.get(key as ReturnType<typeof keyOf.account>)
+          return { key, value: record ? encodeRecord(key as ReturnType<typeof keyOf.account>, record) : null, proof: new Uint8Array() }
+        })
+        return { header: new Uint8Array(), height: 1, timeMs: world.timeMs, entries }
+      },
+    },
+    () => nowMs,
+  )
+  let nowMs = 0
+  const [bob, eve] = [hex(world.who('bob').id), 'ee'.repeat(32)]
+  expect(standings.of(bob)).toBeNull()
+  await standings.look([bob, eve, bob])
+  expect(asked).toHaveLength(4)
+  expect(standings.of(bob)).toMatchObject({ lost: 0 })
+  expect(standings.of(bob)!.score).toBeGreaterThan(0)
+  expect(standings.of(eve)).toBeNull()
+  await standings.look([bob, eve])
+  expect(asked).toHaveLength(4)
+  nowMs = 600_000
+  await standings.look([bob])
+  expect(asked).toHaveLength(6)
+  // However many accounts a swarm names, few are asked for and fewer than that many more are remembered.
+  await standings.look(Array.from({ length: 1000 }, (_, i) => i.toString(16).padStart(64, '0')))
+  expect(asked).toHaveLength(6 + 2 * 240)
 })
 
 test('an auditor who finds something else is not paid, and the window begins again', () => {

@@ -7,6 +7,7 @@ import { inputHash, outputHash } from '../../protocol/engine/answer.ts'
 import type { Stop } from '../../protocol/engine/generate.ts'
 import { hex } from '../../protocol/hash.ts'
 import type { ModelFacts, Question } from '../../protocol/peer/machine.ts'
+import type { Presence } from '../../protocol/peer/presence.ts'
 import type { AnswerStats, Ask } from '../workers/messages.ts'
 import { wait } from '../workers/wait.ts'
 import type { Budget } from './payment-work.ts'
@@ -20,6 +21,8 @@ export interface MeshPort extends Pick<Shell, 'command' | 'subscribe'> {
   join(signal: AbortSignal): Promise<void>
   /** Milliseconds since this tab joined: what is known of others takes a moment to come. */
   joinedMs(): number
+  /** What peers have said of themselves. */
+  heard(): Presence[]
 }
 
 /** Others' records reach a newcomer within this time, measured 2–36 ms a hop; a slow relay may need longer. */
@@ -58,6 +61,8 @@ export class Requester {
     const budget = (await this.payments?.budget(modelId, ask.maxTokens)) ?? null
     signal.throwIfAborted()
     for (;;) {
+      // Of hosts that the ledger says nothing of nobody thinks ill.
+      await budget?.meet(this.mesh.heard()).catch(() => {})
       try {
         yield* this.attempt(question, facts, signal, budget)
         return

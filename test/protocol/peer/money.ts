@@ -22,7 +22,7 @@ export interface Money {
   mesh: Mesh
   /** Accounts of the hosts, in order. */
   accounts: string[]
-  payer(change?: { limit?: bigint; numbers?: number[]; bend?: (payer: Payer) => Payer }): Payer
+  payer(change?: { limit?: bigint; numbers?: number[]; standing?: Payer['standing']; bend?: (payer: Payer) => Payer }): Payer
   /** Every voucher that hosts have left to be settled goes to the ledger; refusals by code. */
   settle(hosts?: Node[]): string[]
   /** µ of a session's tokens and one settlement. */
@@ -97,7 +97,7 @@ export function money(
     cost,
     promised,
     returned,
-    payer({ limit = cost(200), numbers = Array.from({ length: 20 }, () => next++), bend = (payer: Payer): Payer => payer } = {}) {
+    payer({ limit = cost(200), numbers = Array.from({ length: 20 }, () => next++), standing = () => null, bend = (payer: Payer): Payer => payer } = {}) {
       const evidenceOf = (number: number): Evidence => {
         const channelKey = keyOf.channel(ann.id, 0)
         const { state } = ledger.chain
@@ -120,9 +120,8 @@ export function money(
         promised: (number, _limit, amount) => void promised.set(number, amount),
       }
       const { secret, id: account } = ann
-      return bend(
-        createPayer({ secret, account, chain: ledger.name, parameters: view.parameters, model: record, channel: 0, limit, stock, nowMs: view.nowMs, verify }),
-      )
+      const { parameters, nowMs } = view
+      return bend(createPayer({ secret, account, chain: ledger.name, parameters, model: record, channel: 0, limit, stock, standing, nowMs, verify }))
     },
     settle(hosts = m.hosts) {
       const codes: string[] = []

@@ -297,6 +297,18 @@ test('who pays goes first: a crowd that pays nothing waits behind', () => {
   for (const { got } of free) expect(got.tokens.length).toBeLessThan(60)
 })
 
+test('a paid question leaves the host alone whose claim fell on the ledger, while there is another', () => {
+  const fell = (m: Money, i: number) => m.payer({ standing: (account) => ({ score: 0, lost: account === m.accounts[i] ? 1 : 0 }) })
+  const two = money([
+    [0, 4],
+    [0, 4],
+  ])
+  for (let round = 0; round < 6; round++)
+    expect(asked(two, {}, { payer: fell(two, round % 2) }).receipt!.payments![0]!.claims[0]!.account).toBe(two.accounts[1 - (round % 2)])
+  const one = money([[0, 4]])
+  expect(asked(one, {}, { payer: fell(one, 0) }).tokens).toHaveLength(64)
+})
+
 test('a mesh without a ledger is as it was', () => {
   const m = mesh([[0, 6]])
   const got = ask(m)

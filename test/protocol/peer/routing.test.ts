@@ -6,7 +6,7 @@ import { outlookOf } from '../../../protocol/peer/runnable.ts'
 import { keyOf, presence, swarmFacts } from './mesh.ts'
 
 const facts = swarmFacts
-const known: Knowledge = { rttMs: () => null, seenMs: () => null, failures: () => 0, isOut: () => false, isCut: () => false }
+const known: Knowledge = { rttMs: () => null, seenMs: () => null, failures: () => 0, score: () => 0, isOut: () => false, isCut: () => false }
 /** Every ring there is, by trying all. */
 function shortest(holders: Holder[], delay: (a: string, b: string) => number): number {
   let best = Number.POSITIVE_INFINITY
@@ -78,6 +78,24 @@ describe('routing', () => {
       () => 0,
     )
     expect(paths.map((path) => path.hosts[0].peer)).toEqual([keyOf(1)])
+  })
+
+  test('believes the better standing more, and never so much that a host half as fast is taken', () => {
+    const first = (second: number): string => {
+      const reputed: Knowledge = { ...known, score: (peer) => (peer === keyOf(2) ? 10_000 : 0) }
+      const span = { from: 0, to: 8, before: null, after: null }
+      const presences = [presence(1, 0, 8, { stepUs: 8000 }), presence(2, 0, 8, { stepUs: second })]
+      return bestPaths(
+        span,
+        holdersFor(facts, presences, reputed),
+        () => 0,
+        reputed,
+        () => 0,
+      )[0].hosts[0].peer
+    }
+    expect(first(8000)).toBe(keyOf(2))
+    expect(first(10_000)).toBe(keyOf(2))
+    expect(first(16_000)).toBe(keyOf(1))
   })
 
   test('spreads requesters over equal rings', () => {
