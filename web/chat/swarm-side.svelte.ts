@@ -115,6 +115,7 @@ export class SwarmSide {
     const port: MeshPort = {
       join: (signal) => this.join(signal),
       joinedMs: () => performance.now() - this.joinedAt,
+      heard: () => this.mesh.heard(),
       // A cancel that comes after the page left the mesh has nobody to tell.
       command: (event) => (this.mesh.status === 'in' ? this.mesh.command(event) : undefined),
       subscribe: (listener) => this.mesh.subscribe(listener),

@@ -91,9 +91,10 @@ async function jobFacts(ledger: Ledger, tx: ProvenTransaction, reveal: BodyOf<'j
 }
 
 async function receiptFacts(about: readonly ProvenTransaction[], session: Uint8Array, host: number, opening: Uint8Array): Promise<Found> {
-  const settled = about.find(({ transaction: { body } }) => body.kind === 'channel.settle' && body.terms !== null)
+  const bodies = about.map(({ transaction: { body } }) => body)
+  const settled = bodies.find((body) => (body.kind === 'channel.settle' || body.kind === 'channel.end') && body.terms !== null)
   if (!settled) throw new Error('The relay shows no settlement of this session with its terms.')
-  const { owner, terms } = settled.transaction.body as BodyOf<'channel.settle'>
+  const { owner, terms } = settled as BodyOf<'channel.settle'>
   const receipt = decodeReceiptClaim(decodeOpening(opening).claim)
   const accused = terms!.hosts[host]
   const facts: DisputedClaim = {

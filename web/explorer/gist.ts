@@ -9,6 +9,7 @@ export function gistOf(body: Body): string {
     case 'unstake':
     case 'channel.topUp':
     case 'channel.settle':
+    case 'channel.end':
       return creditText(body.amount)
     case 'channel.open':
       return creditText(body.deposit)

@@ -101,6 +101,7 @@ const kindNames: Record<string, string> = {
   'faucet.grant': 'Grant of the faucet',
   'parameters.set': 'Set the parameters',
   'validators.set': 'Set the validators',
+  'channel.end': 'End a session',
 }
 export const transactionText = (kind: string): string => kindNames[kind] ?? kind
 

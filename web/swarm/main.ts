@@ -2,6 +2,7 @@
 import { mount } from 'svelte'
 import '../ui/tokens.css'
 import '../ui/base.css'
+import '../ui/page.css'
 import { GroupFeed } from '../peer/group-feed.svelte.ts'
 import { invitationOf } from '../peer/mesh-config.ts'
 import { SwarmFeed } from '../peer/swarm-feed.svelte.ts'
