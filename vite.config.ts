@@ -14,6 +14,18 @@ const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-E
 /** libp2p and webtorrent (0.8 MB) are of no use without a relay: whoever never takes part need not have them. */
 const onlyWithPeers = /^assets\/(mesh-node|webtorrent\.min)-/
 
+const head = `<meta name="theme-color" media="(prefers-color-scheme: light)" content="#fafaf6" />
+    <meta name="theme-color" media="(prefers-color-scheme: dark)" content="#121511" />
+    <link rel="icon" href="/icon.svg" type="image/svg+xml" />
+    <link rel="manifest" href="/app.webmanifest" />
+    <script src="/theme.js"></script>`
+
+/** What the heads of all pages share; cards on other sites have theirs. */
+const sharedHead = (): Plugin => ({
+  name: 'meadow-head',
+  transformIndexHtml: { order: 'pre', handler: (html) => html.replace('<!-- head -->', head) },
+})
+
 /** Tells the service worker (web/sw.ts) which files there are, under a version that changes with any of them. */
 function precache(publicFolder: string): Plugin {
   return {
@@ -64,7 +76,7 @@ function precompress(): Plugin {
 export default defineConfig({
   root: at('./web'),
   appType: 'mpa',
-  plugins: [svelte(), precache(at('./web/public')), precompress()],
+  plugins: [sharedHead(), svelte(), precache(at('./web/public')), precompress()],
   build: {
     outDir: at('./build/web'),
     emptyOutDir: true,

@@ -6,6 +6,7 @@ import { Engine } from '../peer/engine.svelte.ts'
 import { Library } from '../peer/library.svelte.ts'
 import { invitationOf } from '../peer/mesh-config.ts'
 import { payments } from '../peer/payments.svelte.ts'
+import { nextTask } from '../ui/next-task.ts'
 import { registerOffline } from '../ui/offline.ts'
 import App from './App.svelte'
 import { Chat } from './chat.svelte.ts'
@@ -42,5 +43,7 @@ addEventListener('pageshow', (event) => {
 void library.open()
 void openHistory().then((history) => chat.open(history))
 engine.warm()
+// Its modules have run: building the page is a task of its own.
+await nextTask()
 mount(App, { target: document.querySelector('#app')!, props: { chat } })
 registerOffline()

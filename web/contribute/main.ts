@@ -2,9 +2,11 @@
 import { mount } from 'svelte'
 import '../ui/tokens.css'
 import '../ui/base.css'
+import '../ui/page.css'
 import { Host } from '../peer/host.svelte.ts'
 import { Mesh } from '../peer/mesh.svelte.ts'
 import { holdOf, invitationOf } from '../peer/mesh-config.ts'
+import { nextTask } from '../ui/next-task.ts'
 import { registerOffline } from '../ui/offline.ts'
 import App from './App.svelte'
 
@@ -18,6 +20,8 @@ const host = new Host(
 )
 host.hold = holdOf(location.hash)
 void host.look()
+// Its modules have run: building the page is a task of its own.
+await nextTask()
 mount(App, { target: document.querySelector('#app')!, props: { host, invitation: invitationOf(location.hash) } })
 // Copies for a day without a network compete with joining and fetching: they wait until this device serves, or for whoever only reads the page.
 setTimeout(() => {

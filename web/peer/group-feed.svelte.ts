@@ -4,10 +4,10 @@ import { untrack } from 'svelte'
 import { type KnownModel, swarmTable } from '../../mesh/swarm.ts'
 import { decodeManifest } from '../../protocol/model/identity.ts'
 import { factsOf } from '../../protocol/peer/facts.ts'
+import type { FeedStatus } from '../ui/live-feed.svelte.ts'
 import { Mesh } from './mesh.svelte.ts'
 import { parseOffers } from './offers.ts'
 import { parseSnapshot, type Snapshot } from './snapshot.ts'
-import type { FeedStatus } from './swarm-feed.svelte.ts'
 
 /** The table is made anew so often. */
 const lookMs = 1000
