@@ -38,8 +38,14 @@ export function shardHolders(presences: readonly Presence[], modelId: string, { 
 }
 
 export interface ShardFetcher {
-  /** The bytes of a shard, checked; null when no peer gives it. Throws the signal's reason. `onProgress`: bytes of it so far, which may go back when a peer is given up. */
-  fetch(modelId: string, manifest: Manifest, index: number, onProgress: (loaded: number) => void, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer> | null>
+  /** The bytes of a shard, checked; null when no peer gives it. Throws the signal's reason. `onProgress`: bytes of it so far and from whom, which may go back when a peer is given up. */
+  fetch(
+    modelId: string,
+    manifest: Manifest,
+    index: number,
+    onProgress: (loaded: number, peer: string) => void,
+    signal: AbortSignal,
+  ): Promise<Uint8Array<ArrayBuffer> | null>
 }
 
 export function createShardFetcher({ node, network, presences, sha256, onLiar }: ShardFetcherOptions): ShardFetcher {
@@ -108,10 +114,10 @@ export function createShardFetcher({ node, network, presences, sha256, onLiar }:
         .sort((a, b) => a.rank - b.rank)
       for (const { one } of candidates.slice(0, peersTried)) {
         signal.throwIfAborted()
-        onProgress(0)
+        onProgress(0, one.peer)
         try {
           if (!(await reach(one, signal))) continue
-          const bytes = await take(one.peer, modelId, shard, onProgress, signal)
+          const bytes = await take(one.peer, modelId, shard, (loaded) => onProgress(loaded, one.peer), signal)
           if (equalBytes(await sha256(bytes), shard.sha256)) return bytes
           liars.add(one.peer)
           onLiar?.(one.peer)

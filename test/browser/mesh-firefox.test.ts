@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
-import puppeteer, { type Browser as Firefox } from 'puppeteer-core'
+import puppeteer, { type Browser as Firefox, type Page } from 'puppeteer-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { greedy } from '../../protocol/engine/sampler.ts'
 import { askAll, covered, expectedTokens, lend } from './lend.ts'
@@ -58,4 +58,39 @@ test('Firefox lends the first half, Chromium the second, and the answer is the o
   expect(other.complaints).toEqual([])
   expect(site.mesh.network.statistics().bytesRelayed).toBe(0)
   await other.close()
+  await page.close()
+})
+
+test('Firefox sees in the swarm page who holds what, asks from the chat page, and computes the same itself', async () => {
+  await Promise.all([site.host(specimen, 0, 2), site.host(specimen, 2, 6)])
+  const problems: string[] = []
+  const open = async (path: string): Promise<Page> => {
+    const page = await firefox.newPage()
+    page.on('pageerror', (error) => problems.push(String(error)))
+    page.setDefaultTimeout(60_000)
+    await page.goto(site.url + path)
+    return page
+  }
+  const press = (page: Page, name: string) => page.locator(`::-p-aria([name="${name}"][role="button"])`).click()
+
+  const swarm = await open('/swarm/')
+  await swarm.locator('::-p-text(Runs now)').wait()
+  expect(await swarm.$eval('[role=img]', (picture) => picture.getAttribute('aria-label'))).toContain('6 of 6 have a host')
+  await swarm.close()
+
+  const chat = await open(`/chat/?where=swarm&model=${specimen.id}`)
+  await chat.locator('#question:not([disabled])').fill('What grows in a meadow?')
+  await chat.focus('#question')
+  await chat.keyboard.press('Enter')
+  await chat.locator('article.assistant:last-child[aria-busy=false]').wait()
+  await chat.locator('article.assistant ::-p-text(Swarm, 2 hosts)').click()
+  await chat.locator('::-p-text(Receipt signed by 2 of 2 hosts)').wait()
+  await chat.locator('header ::-p-text(Specimen)').click()
+  await chat.locator('dialog ::-p-text(Download)').click()
+  await chat.locator('dialog ::-p-text(On this device)').wait()
+  await chat.keyboard.press('Escape')
+  await press(chat, 'Check on my device')
+  await chat.locator('::-p-text(The same here: all)').wait()
+  expect(problems).toEqual([])
+  await chat.close()
 })

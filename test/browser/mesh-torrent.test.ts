@@ -112,6 +112,23 @@ test('a tab takes only the shards of its layers, and passes on what it has', asy
   expect((await exchanges(second.page)).map(([name]) => name)).not.toContain('The relay')
 })
 
+test('where torrents find nobody and the relay gives nothing, a peer of the mesh gives whole shards', async () => {
+  const seeder = keep(await lend(browser, site.url, hold(specimen, { from: 10, to: 20 })))
+  const context = await browser.newContext()
+  await withoutWebSeed(context)
+  // The tracker never answers: no other tab is found by way of torrents.
+  await context.routeWebSocket(/\/tracker/, () => {})
+  const alone = keep({ ...(await openContribute(browser, site.url, { ...hold(specimen, { from: 12, to: 18 }), context })), close: () => context.close() })
+  await lendButton(alone.page).click()
+  await ready(alone.page)
+  expect(await stored(alone.page)).toEqual(Array.from({ length: 6 }, (_, i) => `/mode/${specimen.id.slice(0, 4)}/layer-${12 + i}`).sort())
+  // The page counts once a second.
+  await alone.page.locator('section[aria-labelledby=transfers] tbody tr').first().waitFor()
+  const name = (await seeder.page.locator('section', { hasText: 'Its name among peers' }).locator('code').textContent())!.slice(0, 8)
+  expect((await exchanges(alone.page)).map(([from]) => from)).toEqual([expect.stringContaining(name)])
+  expect([seeder, alone].flatMap((lender) => lender.complaints)).toEqual([])
+})
+
 test('a seeder that sends flipped bytes is left, and every tab completes with right ones', async () => {
   const { manifest, shards, id } = specimen
   const sizes = manifest.shards.map((shard) => shard.bytes)

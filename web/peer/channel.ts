@@ -34,8 +34,8 @@ export class Channel<Q extends { id: number }, R extends { id: number; kind: str
       this.close(new WorkerError({ name: 'WorkerError', kind: 'lost', message: `The worker stopped (${event.message || 'it could not be started'}).` }))
   }
 
-  /** Sends, and calls `onReply` for every reply until it returns true (the last one). Rejects with WorkerError when the worker refuses or dies. */
-  send(message: Without<Q, 'id'>, onReply: (reply: R) => boolean): { id: number; ended: Promise<void> } {
+  /** Sends, and calls `onReply` for every reply until it returns true (the last one). Rejects with WorkerError when the worker refuses or dies. `transfer`: handed over, not copied. */
+  send(message: Without<Q, 'id'>, onReply: (reply: R) => boolean, transfer: Transferable[] = []): { id: number; ended: Promise<void> } {
     const id = this.nextId++
     const ended = new Promise<void>((resolve, reject) => {
       if (this.closed) return reject(this.closed)
@@ -49,7 +49,7 @@ export class Channel<Q extends { id: number }, R extends { id: number; kind: str
       })
     })
     try {
-      if (!this.closed) this.worker.postMessage({ ...message, id })
+      if (!this.closed) this.worker.postMessage({ ...message, id }, transfer)
     } catch (error) {
       this.waiting.get(id)?.reject(error)
       this.waiting.delete(id)

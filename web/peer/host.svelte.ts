@@ -204,7 +204,13 @@ export class Host {
     const { config, identity } = this.mesh
     if (!config?.tracker || !identity || typeof RTCPeerConnection === 'undefined') return
     const { Torrents } = await import('./torrents.ts')
-    this.torrents = new Torrents({ store: this.store!, tracker: config.tracker, key: identity.key, iceServers: config.iceServers })
+    this.torrents = new Torrents({
+      store: this.store!,
+      tracker: config.tracker,
+      key: identity.key,
+      iceServers: config.iceServers,
+      shards: () => this.mesh.shards,
+    })
     await this.torrents.limitUpload(this.uploadLimit)
   }
 

@@ -3,6 +3,7 @@
 import { type DBSchema, openDB } from 'idb'
 import { hashTagged, hex, u32 } from '../../protocol/hash.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
+import { nextTask } from '../ui/next-task.ts'
 
 interface Schema extends DBSchema {
   keys: { key: 'own'; value: Uint8Array }
@@ -92,7 +93,7 @@ export function takeIdentity(): Promise<Identity> {
     for (let i = 0; i < placesMax; i++) {
       keys.push(hex(publicKeyOf(secretAt(own, i))))
       // The first takes 30 ms, the others 1 (measured): in between the page may breathe.
-      if (i % 4 === 0) await new Promise((resolve) => setTimeout(resolve))
+      if (i % 4 === 0) await nextTask()
     }
     return { secret, key: keys[place], place, own: keys, kept }
   })()

@@ -3,6 +3,7 @@
 import { createNetwork, type Network } from '../../mesh/network.ts'
 import { createMeshNode } from '../../mesh/node.ts'
 import { libp2pKey } from '../../mesh/peer-key.ts'
+import { createShardFetcher, type ShardFetcher } from '../../mesh/shard-fetch.ts'
 import { serveShards } from '../../mesh/shard-stream.ts'
 import { createShell, type Engines, type Shell, type Vault } from '../../mesh/shell.ts'
 import { meshTransports } from '../../mesh/transports.ts'
@@ -12,6 +13,7 @@ import { frameBytesMax } from '../../protocol/limits.ts'
 import type { Notice, PeerOptions } from '../../protocol/peer/machine.ts'
 import { Peer } from '../../protocol/peer/peer.ts'
 import { networkOf, type Presence } from '../../protocol/peer/presence.ts'
+import { nextTask } from '../ui/next-task.ts'
 import type { Identity } from './identity.ts'
 import type { MeshConfig } from './mesh-config.ts'
 
@@ -38,6 +40,8 @@ export interface OpenedPeer {
   shell: Shell
   /** What others have said of themselves, as far as it came here. */
   presences(): Presence[]
+  /** Whole shards from peers that hold their layers, for when torrents bring nothing; null where bytes cannot be checked. */
+  shards: ShardFetcher | null
   /** Ends the peer connections at once, without waiting for anything. The relay's socket stays for what is still to be said. */
   hangUp(): void
 }
@@ -47,6 +51,10 @@ export async function openPeer({ config, identity, invitation, engines, readShar
   const { secret } = identity
   const group = invitation === null ? null : fromHex(invitation)
   const networkName = networkOf(group)
+  // The first use of a key costs its tables (some 20 ms), all of libp2p as much again: one after the other, not in one task.
+  await nextTask()
+  const publicKey = publicKeyOf(secret)
+  await nextTask()
   const machine = new Peer({
     secret,
     seed: crypto.getRandomValues(new Uint8Array(32)),
@@ -56,13 +64,15 @@ export async function openPeer({ config, identity, invitation, engines, readShar
     linksMax,
   })
   const node = await createMeshNode({
-    privateKey: libp2pKey(secret, publicKeyOf(secret)),
+    privateKey: libp2pKey(secret, publicKey),
     transports: meshTransports({ iceServers: config.iceServers }),
     listen: ['/p2p-circuit', '/webrtc'],
     connectionsMax,
     gossip: 'leaf',
   })
+  await nextTask()
   await node.start()
+  await nextTask()
   if (readShard) await serveShards(node, ({ modelId, shard, from, length }) => readShard(modelId, shard, from, length))
   const network = createNetwork({
     node,
@@ -77,5 +87,9 @@ export async function openPeer({ config, identity, invitation, engines, readShar
   const hangUp = (): void => {
     for (const connection of node.getConnections()) if (connection.remoteAddr.toString().includes('/webrtc')) connection.abort(new Error('the page is gone'))
   }
-  return { network, shell: createShell({ network, machine, engines, onNotice, vault }), presences: () => machine.table.all(), hangUp }
+  const presences = () => machine.table.all()
+  const sha256 = async (bytes: Uint8Array<ArrayBuffer>) => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  // Without a secure page there is no such hash, and the store checks again anyway; but who lied would not be known.
+  const shards = isSecureContext ? createShardFetcher({ node, network, presences, sha256 }) : null
+  return { network, shell: createShell({ network, machine, engines, onNotice, vault }), presences, shards, hangUp }
 }

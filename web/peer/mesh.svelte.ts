@@ -1,5 +1,6 @@
 // This page's part in the mesh, as rune state: one peer that may lend and ask. Nothing of libp2p is loaded before `join`.
 import type { Network } from '../../mesh/network.ts'
+import type { ShardFetcher } from '../../mesh/shard-fetch.ts'
 import type { Engines, Shell, Vault } from '../../mesh/shell.ts'
 import type { Notice, PeerEvent, PeerKey, PeerOptions } from '../../protocol/peer/machine.ts'
 import type { Presence } from '../../protocol/peer/presence.ts'
@@ -36,6 +37,8 @@ export class Mesh {
   identity: Identity | null = null
   config: MeshConfig | null = null
   network: Network | null = null
+  /** Whole shards from peers; null before `join`. */
+  shards: ShardFetcher | null = null
   private shell: Shell | null = null
   private presences: (() => Presence[]) | null = null
   private hangUp: (() => void) | null = null
@@ -66,7 +69,7 @@ export class Mesh {
     const [config, { takeIdentity }, { openPeer }] = await Promise.all([fetchMeshConfig(), import('./identity.ts'), import('./mesh-node.ts')])
     this.config = { ...config, relays: onePerRelay(config.relays) }
     this.identity = await (this.takeIdentity ?? takeIdentity)()
-    const { network, shell, presences, hangUp } = await openPeer({
+    const { network, shell, presences, shards, hangUp } = await openPeer({
       config: this.config,
       identity: this.identity,
       invitation,
@@ -88,6 +91,7 @@ export class Mesh {
     })
     this.shell = shell
     this.presences = presences
+    this.shards = shards
     this.hangUp = hangUp
     this.status = 'in'
   }
@@ -124,6 +128,7 @@ export class Mesh {
     this.shell = null
     this.network = null
     this.presences = null
+    this.shards = null
     this.hangUp = null
     this.joining = null
     await shell?.leave()

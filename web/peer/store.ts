@@ -10,11 +10,12 @@ export class LendStore {
     this.channel = channel
   }
 
-  private call(message: LendRequest, onReply: (reply: StoreReply) => void = () => {}): Promise<void> {
-    return this.channel.send(message, (reply) => {
+  private call(message: LendRequest, onReply: (reply: StoreReply) => void = () => {}, transfer: Transferable[] = []): Promise<void> {
+    const heard = (reply: StoreReply): boolean => {
       onReply(reply)
       return reply.kind === 'done'
-    }).ended
+    }
+    return this.channel.send(message, heard, transfer).ended
   }
 
   /** Keeps shards from being removed and makes room for them. Resolves with the checked canonical manifest. Throws WorkerError (`quota`, `network`, `relay`, `hash`). */
@@ -48,8 +49,19 @@ export class LendStore {
     return bits
   }
 
-  put(modelId: string, piece: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    return this.call({ kind: 'put', modelId, piece, bytes })
+  /** Stores a piece. Its buffer is handed over and comes back with the result: a copy each way of all that is fetched cost as much as hashing it. */
+  async put(modelId: string, piece: number, bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    let back = new Uint8Array()
+    const heard = (reply: StoreReply): void => {
+      if (reply.kind === 'bytes') back = reply.bytes
+    }
+    await this.call({ kind: 'put', modelId, piece, bytes }, heard, [bytes.buffer])
+    return back
+  }
+
+  /** Hands over all of a shard that came from elsewhere than its torrent. */
+  putWhole(modelId: string, shard: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    return this.call({ kind: 'whole', modelId, shard, bytes }, () => {}, [bytes.buffer])
   }
 
   async get(modelId: string, piece: number, from: number, length: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -2,13 +2,12 @@
 // cores): it goes through all wires and all pieces for every block of 16 KiB that comes, and it asks a seeder for what other tabs could give as well.
 import type { Torrent, Wire } from 'webtorrent/dist/webtorrent.min.js'
 import { mayAsk, type Source } from './piece-policy.ts'
+import { blockBytes, type Piece, plainBlockBytes, slowBytesPerSecond, useLargeBlocks } from './torrent-wire.ts'
 
 /** The requests in flight are worth half a second or more: looking this often keeps them so. */
 const updateMs = 100
 /** When somebody who could send waits for a request. */
 const dryMs = 20
-/** Bytes per second below which WebTorrent lets another peer take over a block (its SPEED_THRESHOLD). */
-const slowBytesPerSecond = 3 << 14
 /** When nothing happens. */
 const againMs = 1000
 /** Without a byte from any peer for this long, the relay's web seed may be asked for anything. */
@@ -17,7 +16,7 @@ const starvingMs = 2500
 /** The parts of a torrent that are nobody's business but are needed here; webtorrent 3.0.21. Absent ones (another version) leave WebTorrent as it is. */
 interface Inside extends Torrent {
   /** null: here. */
-  pieces: ({ _reservations: number; _chunks: number; _cancellations: number[] | null } | null)[]
+  pieces: (Piece | null)[]
   _reservations: (Wire | null)[][]
   _rarityMap: { getRarestPiece(filter: (piece: number) => boolean): number }
   _update(): void
@@ -31,6 +30,7 @@ export function tune(torrent: Torrent): void {
   const map = inside._rarityMap
   if (!map || !inside._updateWireWrapper || !inside._updateWire) return
   const { getRarestPiece } = map
+  const scale = useLargeBlocks(torrent) ? blockBytes / plainBlockBytes : 1
   const updateWire = inside._updateWire
   const peaks = new WeakMap<Wire, number>()
   const count = inside.pieces.length
@@ -78,12 +78,23 @@ export function tune(torrent: Torrent): void {
     return getRarestPiece.call(map, (piece: number) => free(piece) && filter(piece) && wanted(piece))
   }
   inside._updateWire = (wire) => {
+    largeBlocks(wire)
     asked = { kind: wire.type === 'webSeed' ? 'web' : wire.isSeeder ? 'seeder' : 'partial', speed: wire.downloadSpeed(), peak: peaks.get(wire) ?? 0 }
     try {
       updateWire.call(inside, wire)
     } finally {
       asked = null
     }
+  }
+
+  // How many requests fill a second WebTorrent reckons in blocks of 16 KiB: while it does, a wire is as much slower as the blocks are larger.
+  const scaled = new WeakSet<Wire>()
+  const largeBlocks = (wire: Wire): void => {
+    if (scaled.has(wire) || wire.type === 'webSeed') return
+    scaled.add(wire)
+    const { downloadSpeed } = wire
+    // With an argument it is told of bytes that came.
+    wire.downloadSpeed = (bytes) => downloadSpeed.call(wire, bytes) / (asked ? scale : 1)
   }
 
   let lookedAt = 0
@@ -106,25 +117,4 @@ export function tune(torrent: Torrent): void {
     if (inside.destroyed) clearInterval(again)
     else inside._update()
   }, againMs)
-}
-
-/** A block as one message instead of two (its head of 13 bytes, then its bytes): half the events on both sides. */
-export function joinMessages(wire: Wire): void {
-  const inside = wire as Wire & {
-    _message?(id: number, numbers: number[], data: Uint8Array | null): void
-    _push?(data: Uint8Array): void
-  }
-  const { _message } = inside
-  if (!_message || !inside._push) return
-  inside._message = (id, numbers, data) => {
-    if (!data) return _message.call(inside, id, numbers, data)
-    const head = 5 + 4 * numbers.length
-    const message = new Uint8Array(head + data.length)
-    const view = new DataView(message.buffer)
-    view.setUint32(0, message.length - 4)
-    message[4] = id
-    for (const [i, number] of numbers.entries()) view.setUint32(5 + 4 * i, number)
-    message.set(data, head)
-    inside._push!(message)
-  }
 }

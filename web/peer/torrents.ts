@@ -1,22 +1,26 @@
-// Shards from other tabs: one torrent per model, only the files of the wanted layers selected, peers first and the relay's web seed last. WebTorrent moves and hashes
-// pieces; where they lie, and whether a shard may be used, is the store worker's business. Loads webtorrent (223 kB) when the first model is wanted.
-import type { ChunkDone, Torrent, Wire } from 'webtorrent/dist/webtorrent.min.js'
+// Shards from other tabs: one torrent per model, only the files of the wanted layers selected. When it brings nothing, peers of the mesh are asked for whole shards
+// (/meadow/shard/1), and the relay's web seed last. WebTorrent moves and hashes pieces; where they lie, and whether a shard may be used, is the store worker's business. Loads webtorrent (223 kB) when the first model is wanted.
+import type { Torrent, Wire } from 'webtorrent/dist/webtorrent.min.js'
 import { Blame } from '../../mesh/blame.ts'
+import type { ShardFetcher } from '../../mesh/shard-fetch.ts'
 import { pieceLengthOf } from '../../mesh/torrent.ts'
 import type { Manifest } from '../../protocol/model/manifest.ts'
 import type { LendStore } from './store.ts'
 import { TorrentError } from './torrent-error.ts'
-import { joinMessages, tune } from './torrent-tuning.ts'
+import { chunkStore } from './torrent-store.ts'
+import { tune } from './torrent-tuning.ts'
+import { joinMessages } from './torrent-wire.ts'
 
-/** Without a byte for this long the relay's web seed is asked too: sooner when no peer is there at all. The jitter keeps tabs that start together from asking it together. */
+/**
+ * Without a byte for this long peers of the mesh are asked for whole shards, and after as long again, or when none gives any, the relay's web seed: sooner when no peer of
+ * the torrent is there at all. The jitter keeps tabs that start together from asking together.
+ */
 const seedAfterMs = { alone: 1200, stalled: 2500 }
 const seedJitterMs = 1200
+/** Peers that gave nothing are asked again after this long. */
+const askAgainMs = 10_000
 /** Progress is looked at so often. */
 const lookMs = 500
-/** Bytes of pieces that came last and are kept in memory, per model. */
-const freshBytesMax = 16 << 20
-/** And so long after the last one. */
-const freshMs = 60_000
 /** What one Meadow peer is called among torrents: the rest is the beginning of its key, so that the page can say who gave what. */
 const peerPrefix = '-MW0100-'
 
@@ -37,6 +41,12 @@ interface Model {
   claimed: Set<string>
   /** Bytes of the wanted shards that were whole. */
   bytesOf: Map<string, number>
+  /** Bytes of shards that come whole from a peer of the mesh. */
+  loaded: Map<string, number>
+  /** When peers of the mesh were asked for whole shards (performance.now()), whether they are being asked, and how many they gave. */
+  askedAt: number
+  asking: boolean
+  given: number
   seeded: boolean
 }
 
@@ -47,6 +57,8 @@ export interface TorrentsOptions {
   /** Own key. */
   key: string
   iceServers: { urls: string | string[]; username?: string; credential?: string }[]
+  /** Whole shards from peers of the mesh; null while there is none. */
+  shards: () => ShardFetcher | null
 }
 
 export class Torrents {
@@ -107,10 +119,11 @@ export class Torrents {
     const wanted = shards.map((index) => manifest.shards[index])
     const total = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0)
     const pieceBytes = pieceLengthOf(total)
-    const model: Partial<Model> & Pick<Model, 'missing' | 'claimed' | 'bytesOf'> = this.models.get(modelId) ?? {
+    const model: Partial<Model> & Pick<Model, 'missing' | 'claimed' | 'bytesOf' | 'loaded'> = this.models.get(modelId) ?? {
       missing: new Set(),
       claimed: new Set(),
       bytesOf: new Map(),
+      loaded: new Map(),
     }
     for (const { name, bytes } of wanted) {
       model.missing.add(name)
@@ -148,7 +161,7 @@ export class Torrents {
     const standing = model as Model
     this.models.set(modelId, standing)
     for (const name of standing.claimed) select(standing.torrent, name)
-    const looking = this.watch(modelId, standing, wanted, onProgress)
+    const looking = this.watch(modelId, manifest, standing, wanted, onProgress, signal)
     try {
       await Promise.race([whole, refused, aborted])
       onProgress(
@@ -158,18 +171,62 @@ export class Torrents {
     } finally {
       clearInterval(looking)
     }
+    if (standing.given === 0) return
+    // WebTorrent knows nothing of what came whole: it begins anew with what the store has, to pass it on. Failing that, this tab has its shards all the same.
+    await this.close(modelId)
+    const again = await this.add(modelId, manifest, pieceBytes, standing).catch(() => null)
+    if (again) this.models.set(modelId, Object.assign(standing, again))
   }
 
-  /** Shows progress, and asks the web seed when nothing comes. */
-  private watch(_modelId: string, model: Model, wanted: { name: string; bytes: number }[], onProgress: (received: number, rate: number) => void) {
+  /** Asks peers of the mesh for shards that are missing, one after the other. What they give has the manifest's SHA-256, and the store checks it again. */
+  private async askPeers(modelId: string, manifest: Manifest, model: Model, signal: AbortSignal): Promise<void> {
+    for (const name of [...model.claimed]) {
+      const shards = this.options.shards()
+      if (!shards || !model.claimed.has(name)) continue
+      const index = manifest.shards.findIndex((shard) => shard.name === name)
+      let from = ''
+      const onProgress = (loaded: number, peer: string): void => {
+        from = peer
+        model.loaded.set(name, loaded)
+      }
+      const bytes = await shards.fetch(modelId, manifest, index, onProgress, signal)
+      model.loaded.delete(name)
+      if (!bytes || !model.claimed.has(name)) continue
+      const received = bytes.length
+      model.torrent.files.find((file) => file.name === name)?.deselect()
+      await this.options.store.putWhole(modelId, index, bytes)
+      model.given++
+      const peer = from.slice(0, 12)
+      const total = this.exchanged.get(peer) ?? { peer, received: 0, sent: 0 }
+      this.exchanged.set(peer, { ...total, received: total.received + received })
+    }
+  }
+
+  /** Shows progress, and asks others when nothing comes. */
+  private watch(
+    modelId: string,
+    manifest: Manifest,
+    model: Model,
+    wanted: { name: string; bytes: number }[],
+    onProgress: (received: number, rate: number) => void,
+    signal: AbortSignal,
+  ) {
     const jitter = Math.random() * seedJitterMs
     let heardAt = performance.now()
     let before = -1
     let rate = 0
     let rateAt = heardAt
+    const seed = (): void => {
+      if (model.seeded || model.claimed.size === 0 || model.torrent.destroyed) return
+      model.seeded = true
+      model.torrent.addWebSeed(`${location.origin}/models/`)
+    }
     return setInterval(() => {
       const files = new Map(model.torrent.files.map((file) => [file.name, file]))
-      const received = wanted.reduce((sum, { name, bytes }) => sum + (model.missing.has(name) ? (files.get(name)?.downloaded ?? 0) : bytes), 0)
+      const received = wanted.reduce(
+        (sum, { name, bytes }) => sum + (model.missing.has(name) ? Math.max(files.get(name)?.downloaded ?? 0, model.loaded.get(name) ?? 0) : bytes),
+        0,
+      )
       const now = performance.now()
       if (before >= 0 && received !== before) {
         rate = (Math.max(0, received - before) * 1000) / (now - rateAt)
@@ -180,9 +237,15 @@ export class Torrents {
       onProgress(received, rate)
       if (model.claimed.size === 0) heardAt = now
       const patience = (model.torrent.wires.length > 0 ? seedAfterMs.stalled : seedAfterMs.alone) + jitter
-      if (!model.seeded && now - heardAt > patience) {
-        model.seeded = true
-        model.torrent.addWebSeed(`${location.origin}/models/`)
+      if (now - heardAt > 2 * patience) seed()
+      if (now - heardAt > patience && !model.asking && now - model.askedAt > askAgainMs) {
+        model.asking = true
+        const asked = (): void => {
+          model.asking = false
+          model.askedAt = performance.now()
+          seed()
+        }
+        this.askPeers(modelId, manifest, model, signal).then(asked, asked)
       }
     }, lookMs)
   }
@@ -192,7 +255,7 @@ export class Torrents {
     manifest: Manifest,
     pieceBytes: number,
     { claimed }: Pick<Model, 'claimed'>,
-  ): Promise<Pick<Model, 'torrent' | 'blame' | 'seeded'>> {
+  ): Promise<Pick<Model, 'torrent' | 'blame' | 'askedAt' | 'asking' | 'given' | 'seeded'>> {
     const { store, tracker } = this.options
     const [client, bitfield, metainfo] = await Promise.all([this.open(), store.bitfield(modelId), fetchMetainfo(modelId)])
     const torrent = client.add(metainfo, {
@@ -200,8 +263,8 @@ export class Torrents {
       deselect: true,
       bitfield,
       store: chunkStore(store, modelId),
-      // The store worker is the disk; a handful of pieces in memory answers several tabs that ask for the same one.
-      storeCacheSlots: 8,
+      // The store worker is the disk, and chunkStore remembers enough of it.
+      storeCacheSlots: 0,
       strategy: 'rarest',
       uploads: 8,
     })
@@ -241,7 +304,7 @@ export class Torrents {
       throw new TorrentError('The relay’s torrent of this model does not fit its manifest.')
     }
     for (const name of claimed) select(torrent, name)
-    return { torrent, blame, seeded: false }
+    return { torrent, blame, askedAt: Number.NEGATIVE_INFINITY, asking: false, given: 0, seeded: false }
   }
 
   /** No longer fetches or passes on this model. */
@@ -281,42 +344,4 @@ async function fetchMetainfo(modelId: string): Promise<Uint8Array> {
   }
   if (!response.ok) throw new TorrentError(`The relay has no torrent of this model (status ${response.status}).`)
   return new Uint8Array(await response.arrayBuffer())
-}
-
-/** WebTorrent's disk (abstract-chunk-store): our store, through its worker. What came last is kept for a while: it is what the others ask for next. */
-function chunkStore(store: LendStore, modelId: string) {
-  return class {
-    readonly chunkLength: number
-    private readonly fresh = new Map<number, Uint8Array>()
-    private forgetting: ReturnType<typeof setTimeout> | undefined
-    constructor(chunkLength: number) {
-      this.chunkLength = chunkLength
-    }
-    put(index: number, bytes: Uint8Array, done: ChunkDone): void {
-      this.fresh.set(index, bytes)
-      if (this.fresh.size * this.chunkLength > freshBytesMax) this.fresh.delete(this.fresh.keys().next().value!)
-      clearTimeout(this.forgetting)
-      this.forgetting = setTimeout(() => this.fresh.clear(), freshMs)
-      store.put(modelId, index, bytes as Uint8Array<ArrayBuffer>).then(
-        () => done(null),
-        (error: Error) => {
-          this.fresh.delete(index)
-          done(error)
-        },
-      )
-    }
-    get(index: number, options: { offset?: number; length?: number } | null | ChunkDone<Uint8Array>, done?: ChunkDone<Uint8Array>): void {
-      const answer = (typeof options === 'function' ? options : done)!
-      const { offset = 0, length = -1 } = typeof options === 'function' || !options ? {} : options
-      const fresh = this.fresh.get(index)
-      if (fresh) return answer(null, fresh.subarray(offset, length < 0 ? undefined : offset + length))
-      store.get(modelId, index, offset, length).then((bytes) => answer(null, bytes), answer)
-    }
-    close(done: ChunkDone): void {
-      done(null)
-    }
-    destroy(done: ChunkDone): void {
-      done(null)
-    }
-  }
 }

@@ -16,8 +16,8 @@ declare module 'webtorrent/dist/webtorrent.min.js' {
     /** Blocks asked for and not here yet. */
     requests: unknown[]
     peerPieces: { get(piece: number): boolean }
-    /** Bytes per second. */
-    downloadSpeed(): number
+    /** Bytes per second; told how many came, it counts them. */
+    downloadSpeed(bytes?: number): number
     destroy(): void
   }
   export interface TorrentFile {

@@ -67,6 +67,8 @@ export type LendRequest =
   /** Which pieces are here: `bits`. */
   | { kind: 'bitfield'; modelId: string }
   | { kind: 'put'; modelId: string; piece: number; bytes: Uint8Array<ArrayBuffer> }
+  /** All of a shard that this tab fetches, from elsewhere than its torrent; checked like any other. */
+  | { kind: 'whole'; modelId: string; shard: number; bytes: Uint8Array<ArrayBuffer> }
   /** `bytes` of a piece, or of a shard that is whole. */
   | { kind: 'get'; modelId: string; piece: number; from: number; length: number }
   | { kind: 'read'; modelId: string; shard: string; from: number; length: number }

@@ -44,7 +44,11 @@ export class Lending {
       const bits = await this.pieces(request.modelId).bitfield()
       say({ kind: 'bits', bits }, [bits.buffer])
     }
-    if (request.kind === 'put') await this.pieces(request.modelId).put(request.piece, request.bytes)
+    if (request.kind === 'put') {
+      await this.pieces(request.modelId).put(request.piece, request.bytes)
+      say({ kind: 'bytes', bytes: request.bytes }, [request.bytes.buffer])
+    }
+    if (request.kind === 'whole') await this.pieces(request.modelId).putWhole(request.shard, request.bytes)
     if (request.kind === 'get') {
       const bytes = await this.pieces(request.modelId).get(request.piece, request.from, request.length)
       say({ kind: 'bytes', bytes }, [bytes.buffer])
