@@ -4,7 +4,7 @@
 // Milliseconds of a run of SmolLM2-135M (w4, head g8), every row at position 200 of its own sequence, one thread of a 3.7 GHz EPYC that does 6.4 G dot products with sums a second at best:
 //   rows                   1     2     3     4     8
 //   here                   7.7  14.3  20.1  25.5  46.2   matrices 7.1, 12.4, 17.2, 21.8, 38.7; attention 0.8 a row
-//   matmul-rows.as.ts            25.3  32.8  33.9  52.9
+//   matmul-rows.as.ts            21.0  29.1  31.2  50.8
 // Eight rows cannot cost less than about 30 in 16-bit products: the dot products alone take 21.
 import { exact2 } from './integer.as'
 import { panelBytes, rowScales, storePanel } from './matmul.as'

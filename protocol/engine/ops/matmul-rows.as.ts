@@ -78,15 +78,10 @@ export function panelRows(
   y: usize, yStride: usize, w: usize, words: usize, format: i32, columns: i32, rows: i32,
   permuted: usize, actStride: usize, halves: usize, halfStride: usize, e: usize, outBits: i32, scratch: usize,
 ): void {
-  const allGroups = columns >> 5
-  const highs = <usize>(((allGroups + 1) >> 1) << 2)
+  const highs = <usize>(((columns + 63) >> 6) << 2)
   const d = scratch + atScales
   const m = d + <usize>((columns + 63) & ~63)
   const acc = m + <usize>((columns + 63) & ~63)
-  if (format == 1) {
-    interleave(d, w + 256, 320, allGroups, 0)
-    interleave(m, w + 288, 320, allGroups, 0)
-  } else if (format == 2) interleave(d, w + 512, 544, allGroups, 4)
   memory.fill(acc, 0, <usize>rows << 7)
   const sums = scratch + atSums
   for (let from = 0; from < columns; from += blockColumns) {
@@ -97,6 +92,11 @@ export function panelRows(
     if (format == 1) widen4(scratch, block, groups)
     else if (format == 0) widen8(scratch, block, width)
     else for (let g = 0; g < groups; g++) widen8(scratch + (<usize>g << 10), block + <usize>g * 544, 32)
+    // Not before the block was read: to fetch scales ahead takes the prefetcher off the track (twelve rows 1.06x slower, a prefill 1.02x, measured).
+    if (format == 1) {
+      interleave(d + from, block + 256, 320, groups, 0)
+      interleave(m + from, block + 288, 320, groups, 0)
+    } else if (format == 2) interleave(d + from, block + 512, 544, groups, 4)
     if (groups & 1) for (let row: usize = 0; row < 4; row++) memory.fill(sums + row * sumsOfRow + (<usize>groups << 6), 0, 64)
     for (let row = 0; row < rows; row += 4) {
       const left = rows - row

@@ -6,6 +6,7 @@ import { EngineError, type EngineOptions, type Row, type RunResult, type Segment
 import { type Program, programOf, type Step } from '../program.ts'
 import type { Draw } from '../sampler.ts'
 import { checkRun, segmentOf, shardsOf } from '../segment.ts'
+import { cutsOf, Ways } from './apart.ts'
 import { type Buffers, bytesOfBuffers, layOut, pagePositions } from './buffers.ts'
 import { anglesPhase, gatherPhase, type Phase, phaseOf, phasesOf, writePhases } from './encode.ts'
 import type { ThreadStart, WasmHost, WasmThread } from './host.ts'
@@ -65,6 +66,8 @@ class Engine implements WasmEngine {
   private readonly program: Program
   private readonly phases: Phase[]
   private readonly profiled: boolean
+  private readonly now: () => number
+  private readonly ways = new Ways()
   private readonly sequences = new Map<number, Sequence>()
   private logits = { at: 0, rows: 0 }
   /** Row of the last run -> its row among the logits. */
@@ -85,6 +88,7 @@ class Engine implements WasmEngine {
     rowsMax: number
     description: string
     profile: boolean
+    now: () => number
   }) {
     this.manifest = parts.manifest
     this.core = parts.manifest.core
@@ -99,6 +103,7 @@ class Engine implements WasmEngine {
     this.rowsMax = parts.rowsMax
     this.description = parts.description
     this.profiled = parts.profile
+    this.now = parts.now
     this.program = programOf(parts.manifest)
     this.phases = phasesOf(this.bodySteps(), this.hasTail ? this.program.tail : [], this.buffers.addresses)
     this.writeProgram()
@@ -128,8 +133,10 @@ class Engine implements WasmEngine {
     this.tailOf = rows.flatMap((_, i) => (wants[i] === 'logits' ? [i] : []))
     this.makeLogits(this.tailOf.length)
     this.writeRows(rows, boundary)
-    if (trace) this.runTraced(rows, trace)
-    else this.execute(this.buffers.program)
+    if (trace) {
+      this.writeCuts(null)
+      this.runTraced(rows, trace)
+    } else this.runAll(rows)
     for (const [id, length] of after) this.sequences.get(id)!.length = length
     return this.result(rows, wants)
   }
@@ -191,6 +198,21 @@ class Engine implements WasmEngine {
     const { at, stride } = buffers.addresses.vectors.residual
     for (let i = 0; i < rows.length; i++)
       memory.i32(at + i * stride, this.core.hidden).set(boundary!.subarray(i * this.core.hidden, (i + 1) * this.core.hidden))
+  }
+
+  private runAll(rows: Row[]): void {
+    const cuts = cutsOf(rows, this.tailOf.length, this.threads)
+    const apart = cuts !== null && this.ways.apart(rows.length)
+    this.writeCuts(apart ? cuts : null)
+    const start = this.now()
+    this.execute(this.buffers.program)
+    if (cuts) this.ways.took(rows.length, apart, this.now() - start)
+  }
+
+  private writeCuts(cuts: number[] | null): void {
+    const words = this.words()
+    words[L.stateApart / 4] = cuts ? 1 : 0
+    if (cuts) words.set(cuts, L.stateCuts / 4)
   }
 
   /** Runs the list at `program` with all threads. */
@@ -394,5 +416,6 @@ export async function createWasmEngine(source: ModelSource, options: WasmEngineO
     rowsMax,
     description: `WASM SIMD, ${threads} thread${threads === 1 ? '' : 's'}${note}`,
     profile: options.profile ?? false,
+    now: host.now,
   })
 }

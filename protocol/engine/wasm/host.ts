@@ -22,7 +22,7 @@ export interface WasmHost {
   /** Threads in all, the caller's included. */
   threads: number
   spawn?: () => WasmThread
-  /** Milliseconds; only profiles read it. */
+  /** Milliseconds; for profiles, and to see which way of sharing rows among threads is faster here. */
   now: () => number
 }
 

@@ -58,6 +58,12 @@ export const stateCosLocal = 2200
 export const stateSinLocal = 2204
 /** Nanoseconds per phase, f64. */
 export const stateTimes = 2208
+/** 1 when every thread takes rows of its own through all phases (engine.ts says when), 0 when all threads share every phase. */
+export const stateApart = 2212
+/** First row of each thread, i32, then the number of rows. Only read when stateApart is 1. */
+export const stateCuts = 2304
+/** Threads that the cuts have room for. */
+export const apartThreadsMax = 256
 export const stateEnd = 4096
 
 // A phase: [kind, op count, address of the next phase, counter index, tail 0 or 1, 0, 0, 0], then its ops. All threads meet after each phase.

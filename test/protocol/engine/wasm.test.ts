@@ -3,9 +3,10 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { Row, SegmentEngine, StepValues, Want } from '../../../protocol/engine/engine.ts'
 import { createReferenceEngine } from '../../../protocol/engine/reference.ts'
 import { firstDivergence } from '../../../protocol/engine/trace.ts'
-import type { WasmEngine } from '../../../protocol/engine/wasm/engine.ts'
+import { cutsOf, Ways } from '../../../protocol/engine/wasm/apart.ts'
+import { createWasmEngine, type WasmEngine } from '../../../protocol/engine/wasm/engine.ts'
 import { architectures, type ModelSource, type TensorFormat } from '../../../protocol/model/manifest.ts'
-import { createNodeWasmEngine } from '../../../relay/wasm-thread.ts'
+import { createNodeWasmEngine, nodeWasmHost } from '../../../relay/wasm-thread.ts'
 import { tinyCore, tinyPackage } from '../../tiny-package.ts'
 import { ensureWasm } from '../../wasm-build.ts'
 
@@ -154,6 +155,112 @@ describe('grouped phases and threads change nothing', () => {
   })
 })
 
+describe('threads that take sequences apart', () => {
+  /** One row, or several, of each of `counts.length` sequences. */
+  const batchOf = (counts: number[], from: number): Row[] => counts.flatMap((count, sequence) => rowsOf(sequence, from, count))
+
+  test('rows are cut between sequences, evenly, or not at all', () => {
+    const cuts = (rows: Row[], threads: number) => cutsOf(rows, rows.length, threads)
+    expect(cuts(batchOf([1, 1, 1, 1, 1, 1, 1, 1], 0), 2)).toEqual([0, 4, 8])
+    expect(cuts(batchOf([1, 1, 1, 1, 1], 0), 2)).toEqual([0, 2, 5])
+    expect(cuts(batchOf([3, 1, 1, 3], 0), 2)).toEqual([0, 4, 8])
+    expect(cuts(batchOf([4, 1, 2], 0), 2)).toEqual([0, 4, 7])
+    expect(cuts(batchOf([1, 1, 1, 1, 1, 1, 1, 1, 1], 0), 3)).toEqual([0, 3, 6, 9])
+    expect(cuts(batchOf(Array(16).fill(1), 0), 2)).toEqual([0, 8, 16])
+    // One thread; fewer rows for each than threads; a prefill; one sequence; a long one; sequences that come twice.
+    expect(cuts(batchOf([1, 1, 1, 1], 0), 1)).toBeNull()
+    expect(cuts(batchOf([1, 1, 1], 0), 2)).toBeNull()
+    expect(cuts(batchOf([1, 1, 1, 1, 1, 1, 1, 1], 0), 3)).toBeNull()
+    expect(cuts(batchOf(Array(17).fill(1), 0), 2)).toBeNull()
+    expect(cuts(batchOf([8], 0), 2)).toBeNull()
+    expect(cuts(batchOf([6, 1, 1], 0), 2)).toBeNull()
+    expect(cuts([...batchOf([1, 1, 1, 1], 0), ...batchOf([1, 1, 1, 1], 1)], 2)).toBeNull()
+    // None wants logits, or some.
+    expect(cutsOf(batchOf([1, 1, 1, 1], 0), 0, 2)).toEqual([0, 2, 4])
+    expect(cutsOf(batchOf([1, 1, 1, 1], 0), 3, 2)).toBeNull()
+  })
+
+  test('the faster way is taken once both were tried, and the other one again from time to time', () => {
+    for (const [apartMs, togetherMs] of [
+      [25, 30],
+      [75, 40],
+    ]) {
+      const ways = new Ways()
+      const taken: boolean[] = []
+      for (let i = 0; i < 200; i++) {
+        const apart = ways.apart(8)
+        taken.push(apart)
+        // The first run of each compiles.
+        ways.took(8, apart, (apart ? apartMs : togetherMs) * (i < 5 ? 20 - i : 1))
+      }
+      expect(taken.slice(0, 8)).toEqual([true, false, true, false, true, false, true, false])
+      expect(taken.slice(8).filter((apart) => apart !== apartMs < togetherMs)).toHaveLength(3)
+      // Of other batches nothing is known yet.
+      expect(ways.apart(7)).toBe(true)
+    }
+    // What was faster becomes slower.
+    const ways = new Ways()
+    for (let i = 0; i < 300; i++) {
+      const apart = ways.apart(8)
+      ways.took(8, apart, apart ? (i < 100 ? 20 : 50) : 30)
+    }
+    expect(ways.apart(8)).toBe(false)
+  })
+
+  test('every sequence gets what it gets alone, in every architecture, whoever wants logits', async () => {
+    for (const architecture of architectures) {
+      const source = tinyPackage(tinyCore(architecture), 8)
+      // Each row's logits, whichever batch it came in.
+      const alone = new Map<string, number[]>()
+      const count = 66
+      await withEngine(source, { threads: 1 }, async (engine) => {
+        for (let sequence = 0; sequence < 9; sequence++) {
+          const rows = rowsOf(sequence, 0, count)
+          for (const [i, logits] of (await logitsOf(engine, rows, wantsOf(rows, count))).entries()) alone.set(`${sequence} ${i}`, logits)
+          engine.truncate(sequence, 0)
+        }
+      })
+      for (const threads of [2, 3]) {
+        // With a clock that stands still apart is never slower, so that it is taken wherever it can be.
+        const engine = await createWasmEngine(source, { host: { ...(await nodeWasmHost(threads)), now: () => 0 } })
+        try {
+          let apart = 0
+          const at = Array(9).fill(0)
+          // Beyond a page of the cache, in batches of four to twelve rows, of one or two of a sequence.
+          for (let round = 0; at.every((position) => position + 2 <= count); round++) {
+            const sequences = at.map((_, i) => i).slice(0, 4 + (round % 6))
+            const rows = sequences.flatMap((sequence) => rowsOf(sequence, at[sequence], round % 5 === 0 && sequence < 3 ? 2 : 1))
+            const wants = rows.map((_, i): Want => (round % 4 === 3 && (i * 7 + round) % 3 === 0 ? 'nothing' : 'logits'))
+            if (cutsOf(rows, wants.filter((want) => want === 'logits').length, threads)) apart++
+            const { logits } = await engine.run(rows, wants)
+            for (const [i, row] of rows.entries()) {
+              at[row.sequence] = row.position + 1
+              if (wants[i] === 'logits' && (round % 4 > 1 || row.position > 60))
+                expect(Array.from(logits[i]!)).toEqual(alone.get(`${row.sequence} ${row.position}`))
+            }
+          }
+          // Not vacuous.
+          expect(apart).toBeGreaterThan(threads === 2 ? 40 : 5)
+        } finally {
+          await engine.close()
+        }
+      }
+    }
+  })
+
+  test('a segment in the middle hands on the same boundary', async () => {
+    const source = tinyPackage(tinyCore('gemma3'), 4)
+    const rows = batchOf([1, 1, 1, 1, 1, 1, 1, 1], 0)
+    const run = (threads: number) =>
+      withEngine(source, { threads, segment: { from: 2, to: 5 } }, async (engine) => {
+        const { hidden } = source.manifest.core
+        const entering = Int32Array.from({ length: rows.length * hidden }, (_, i) => ((i * 7919) % 200_000) - 100_000)
+        return (await engine.run(rows, wantsOf(rows, 0), entering)).boundary
+      })
+    expect(await run(2)).toEqual(await run(1))
+  })
+})
+
 describe('pages and limits', () => {
   const source = tinyPackage(tinyCore('llama'), 6)
 
@@ -219,8 +326,6 @@ describe('pages and limits', () => {
   })
 
   test('when a helper thread cannot start the caller works alone', async () => {
-    const { nodeWasmHost } = await import('../../../relay/wasm-thread.ts')
-    const { createWasmEngine } = await import('../../../protocol/engine/wasm/engine.ts')
     const host = await nodeWasmHost(2)
     const spawn = () => ({ postMessage: () => {}, ready: Promise.reject(new Error('no more threads')), terminate: () => {} })
     const engine = await createWasmEngine(source, { host: { ...host, spawn } })

@@ -20,8 +20,8 @@ beforeAll(() => ensureWasm())
 
 test('a residual has the root that a trace gives it, of every width, alone and four at a time', async () => {
   const faster = await rootsFrom(await WebAssembly.compile(readFileSync(new URL('../../../../build/roots.wasm', import.meta.url))))
-  for (const count of [1, 4, 63, 64, 65, 127, 128, 130, 576, 640, 960, 2048, 4096, 8192]) {
-    const rows = Array.from({ length: 4 }, () => row(count))
+  for (const count of [1, 4, 15, 16, 17, 46, 47, 48, 62, 63, 64, 65, 127, 128, 130, 191, 193, 576, 640, 960, 2048, 4096, 4097, 8191, 8192]) {
+    const rows = [row(count), row(count).fill(-1), row(count).fill(0), row(count)]
     const roots = rows.map((one) => hex(rootOf(one)))
     expect(rows.map((one) => hex(residualRoot(one)))).toEqual(roots)
     for (let some = 1; some <= 4; some++) expect(faster(rows.slice(0, some)).map(hex)).toEqual(roots.slice(0, some))
