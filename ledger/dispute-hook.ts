@@ -21,6 +21,8 @@ export interface DisputedClaim {
   model: { id: Uint8Array; core: Uint8Array; tensorTableRoot: Uint8Array; constTablesRoot: Uint8Array; shardListHash: Uint8Array }
   /** Layers the claim answers for. */
   layers: { from: number; to: number }
+  /** Root of what enters a segment job, where rows do; null for everything else. */
+  boundary: Uint8Array | null
   job: {
     id: Uint8Array
     programVersion: number
@@ -67,6 +69,8 @@ export interface DisputeStep {
   payouts: Payout[]
   /** Once there is a verdict nothing moves any more: what is then left of bonds goes back to who put them up, of the stake to the claimant. */
   verdict: Verdict | null
+  /** The claim falls because nobody has shown a trace that stands: an earlier host of its session may be to blame for that (apply/deflect.ts). */
+  isSilence: boolean
 }
 
 /** Every method is total over bytes: a bad move throws LedgerError ('phase', 'proof', 'encoding', 'range', 'role'), and nothing has happened. */
@@ -79,4 +83,6 @@ export interface DisputeGame {
   judge(game: Uint8Array, claim: DisputedClaim, evidence: Uint8Array, by: Uint8Array, now: DisputeTime, parameters: Parameters): DisputeStep
   /** Anyone: what has run out of time is lost, and what is decided is resolved. Refuses ('phase') when nothing has. */
   timeout(game: Uint8Array, claim: DisputedClaim, by: Uint8Array, now: DisputeTime, parameters: Parameters): DisputeStep
+  /** The same game, in which the claim may be challenged until `activeMs` at least. */
+  extend(game: Uint8Array, activeMs: number): Uint8Array
 }

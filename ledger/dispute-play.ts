@@ -7,14 +7,16 @@ import { equalBytes } from '../protocol/hash.ts'
 import { decodeCore } from '../protocol/model/identity.ts'
 import { bytesUpTo, decodeAs, encodeAs, optional, struct } from './codec.ts'
 import { DisputeError, type DisputeErrorCode } from './dispute/errors.ts'
-import { applyMove, dueMove, openGame } from './dispute/game.ts'
+import { applyMove, choosesTokens, dueMove, openGame, type Payout } from './dispute/game.ts'
 import { machineOfModel } from './dispute/judge.ts'
+import { fall, payServers } from './dispute/money.ts'
 import { decodeMove, encodeMove, type Move } from './dispute/moves.ts'
 import type { Rules } from './dispute/rules.ts'
-import { decodeGame, encodeGame, type Game, type Moment } from './dispute/state.ts'
+import { copyOf, decodeGame, encodeGame, type Game, type Moment } from './dispute/state.ts'
 import type { DisputedClaim, DisputeGame, DisputeStep, DisputeTime } from './dispute-hook.ts'
 import { LedgerError, type Refusal } from './errors.ts'
 import { defaultParameters, largestMoveFee, type Parameters } from './genesis.ts'
+import { checkInputProof, decodeInputProof, isInputProof } from './input-proof.ts'
 import { disputeIdOf } from './names.ts'
 import { decodeOpening, decodeReceiptClaim, encodeOpening, type ReceiptClaim, receiptBytes } from './receipt.ts'
 import type { BodyOf } from './transaction.ts'
@@ -55,12 +57,19 @@ type Question = Pick<ReceiptClaim, 'promptRoot' | 'promptCount' | 'sampler' | 's
 
 const questionOf = (claim: DisputedClaim, receipt: ReceiptClaim | null): Question => receipt ?? { ...claim.job, ...claim.out }
 
+/**
+ * Root of the records of a segment job's claim. Where its layers end before the model's, nothing but rows leaves: they are its answer. At the end it chooses a token, and
+ * the log is what remains for the rows that entered.
+ */
+export const recordsRootOfClaim = ({ outRoot, logRoot }: Pick<DisputedClaim['out'], 'outRoot' | 'logRoot'>, to: number, layers: number): Uint8Array =>
+  to === layers ? (logRoot ?? new Uint8Array(32)) : outRoot
+
 /** Facts of the judge's machine. Throws LedgerError for a sampler that is none. */
 export function claimFactsOf(claim: DisputedClaim, receipt: ReceiptClaim | null): ClaimFacts {
   const question = questionOf(claim, receipt)
   const whole = decodeCore(claim.model.core).layers
-  const recordsRoot = receipt ? receipt.recordsRoot : question.outRoot
   const { from, to } = claim.layers
+  const recordsRoot = receipt ? receipt.recordsRoot : recordsRootOfClaim(claim.out, to, whole)
   let sampler: ClaimFacts['sampler']
   try {
     sampler = decodeSampler(question.sampler)
@@ -120,7 +129,13 @@ export function readGame(bytes: Uint8Array, claim: DisputedClaim): { game: Game;
 function play(game: Game, machine: Machine, receipt: Uint8Array | null, move: Move, by: Uint8Array, now: DisputeTime): DisputeStep {
   const played = attempt(() => applyMove(game, move, { by, now: moment(now), machine }))
   if (played instanceof DisputeError) throw asLedger(played)
-  return { game: encodeAs(stored, { receipt, game: encodeGame(played.game) }), bond: played.bond, payouts: played.payouts, verdict: played.outcome }
+  return {
+    game: encodeAs(stored, { receipt, game: encodeGame(played.game) }),
+    bond: played.bond,
+    payouts: played.payouts,
+    verdict: played.outcome,
+    isSilence: move.kind === 'resolve' && played.outcome === 'fallen',
+  }
 }
 
 function again(bytes: Uint8Array, claim: DisputedClaim, by: Uint8Array, now: DisputeTime, choose: (game: Game, machine: Machine) => Move): DisputeStep {
@@ -156,6 +171,36 @@ export function bodyOfMove(
 
 const opens = new Set<Move['kind']>(['commit', 'demand', 'shot'])
 
+/** Of a segment job that ends before the model does nothing but rows leaves: there are no tokens that anybody could show. */
+function hasTokens(move: Move, claim: DisputedClaim, machine: Machine): Move {
+  if (move.kind === 'demand' && claim.kind === 'job' && !choosesTokens(machine)) throw new LedgerError('phase', 'the claim is about rows, not tokens')
+  return move
+}
+
+/** The claim says other input than its job: it falls at once, as by a `shot`. */
+function deny(
+  before: Game,
+  machine: Machine,
+  claim: DisputedClaim,
+  receipt: Uint8Array | null,
+  bytes: Uint8Array,
+  by: Uint8Array,
+  now: DisputeTime,
+): DisputeStep {
+  const proof = decodeInputProof(bytes)
+  if (before.outcome) throw new LedgerError('phase', `the claim is ${before.outcome}`)
+  if (now.activeMs >= before.challengeUntil && !before.finder) throw new LedgerError('phase', 'the claim can no longer be challenged')
+  if (!claim.boundary || !machine.boundary) throw new LedgerError('phase', 'no rows were given to this claim')
+  const { boundary, positions } = machine
+  attempt(() => checkInputProof(proof, positions, boundary, claim.boundary!))
+  const game = copyOf(before)
+  const payouts: Payout[] = []
+  if (!game.demand?.served.includes(null)) payServers(game, payouts)
+  fall(game, payouts, by)
+  game.outcome = 'fallen'
+  return { game: encodeAs(stored, { receipt, game: encodeGame(game) }), bond: 0n, payouts, verdict: 'fallen', isSilence: false }
+}
+
 /** The game of a chain on which `chain` names the genesis; `verify` checks what hosts signed. */
 export function disputePlay(chain: Uint8Array, verify: (key: Uint8Array, domain: string, bytes: Uint8Array, signature: Uint8Array) => boolean): DisputeGame {
   const receiptOf = (claim: DisputedClaim, opening: Uint8Array): { receipt: ReceiptClaim | null; signed: Uint8Array | null; move: Uint8Array } => {
@@ -169,10 +214,7 @@ export function disputePlay(chain: Uint8Array, verify: (key: Uint8Array, domain:
   return {
     open(claim, opening, by, now, parameters) {
       const { receipt, signed, move: bytes } = receiptOf(claim, opening)
-      const move = only(
-        attempt(() => decodeMove(bytes)),
-        (kind) => opens.has(kind),
-      )
+      const machine = machineFor(claim, receipt)
       const question = questionOf(claim, receipt)
       const game = openGame({
         claimId: claim.claimId,
@@ -186,15 +228,26 @@ export function disputePlay(chain: Uint8Array, verify: (key: Uint8Array, domain:
         rules: rulesFor(parameters, claim, receipt),
         challengeUntil: now.activeMs + Math.max(0, claim.finalMs - now.timeMs),
       })
-      return play(game, machineFor(claim, receipt), signed, move, by, now)
+      if (isInputProof(bytes)) return deny(game, machine, claim, signed, bytes, by, now)
+      const move = only(
+        attempt(() => decodeMove(bytes)),
+        (kind) => opens.has(kind),
+      )
+      return play(game, machine, signed, hasTokens(move, claim, machine), by, now)
     },
-    move: (game, claim, bytes, by, now) =>
-      again(game, claim, by, now, () =>
-        only(
+    move(game, claim, bytes, by, now) {
+      if (isInputProof(bytes)) {
+        const { game: state, machine } = readGame(game, claim)
+        return deny(state, machine, claim, decodeAs(stored, game, 'game').receipt, bytes, by, now)
+      }
+      return again(game, claim, by, now, (_, machine) => {
+        const move = only(
           attempt(() => decodeMove(bytes)),
           (kind) => kind !== 'prove' && kind !== 'timeout' && kind !== 'resolve',
-        ),
-      ),
+        )
+        return hasTokens(move, claim, machine)
+      })
+    },
     judge: (game, claim, bytes, by, now) =>
       again(game, claim, by, now, () =>
         only(
@@ -208,5 +261,10 @@ export function disputePlay(chain: Uint8Array, verify: (key: Uint8Array, domain:
         if (!due) throw new LedgerError('phase', 'nobody has run out of time, and nothing is decided yet')
         return due
       }),
+    extend(bytes, activeMs) {
+      const { receipt, game } = decodeAs(stored, bytes, 'game')
+      const state = attempt(() => decodeGame(game))
+      return encodeAs(stored, { receipt, game: encodeGame({ ...state, challengeUntil: Math.max(state.challengeUntil, activeMs) }) })
+    },
   }
 }

@@ -2,6 +2,7 @@
 // --swarm`, the relay and the pages all run this; the simulator runs the same machines without it.
 import { EngineError, type Row, type Segment } from '../protocol/engine/engine.ts'
 import type { Notice, PeerAction, PeerEvent, PeerMachine, RowWant } from '../protocol/peer/machine.ts'
+import type { Retained } from '../protocol/peer/payment.ts'
 import type { Network } from './network.ts'
 
 /** What an engine of one model tells once it stands. */
@@ -38,6 +39,8 @@ export interface Vault {
   keep(leg: string, record: Uint8Array): Promise<void>
   /** Nothing more will come: what was kept under that name is to be brought to the ledger. */
   settle(leg: string): void
+  /** What the host needs to defend its claim; left out where claims are not defended (tabs). The end of the process cannot reach it any more when it returns. */
+  retain?(leg: string, retained: Retained): void
 }
 
 /** A peer without an account: it is never offered anything to keep. */
@@ -133,6 +136,8 @@ export function createShell(options: ShellOptions): Shell {
       }
       case 'settle':
         return vault.settle(action.leg)
+      case 'retain':
+        return vault.retain?.(action.leg, action.retained)
       case 'load':
         return void load(action.modelId, action.segment)
       case 'unload':

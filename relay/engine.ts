@@ -35,9 +35,9 @@ export async function openModel(store: Store, model: StoredModel, backend: Backe
   }
 }
 
-/** Opens one segment of a stored model, without its tokenizer. Throws RelayError or EngineError. */
-export async function openSegment(store: Store, model: StoredModel, segment: Segment, backend: Backend, threads?: number): Promise<SegmentEngine> {
-  return interruptible(await openEngine(store.source(model.id), backend, threads ?? Math.min(availableParallelism(), threadsMaxDefault), undefined, segment))
+/** Opens one segment of a model, without its tokenizer. Throws RelayError or EngineError. */
+export async function openSegment(source: ModelSource, segment: Segment, backend: Backend, threads?: number): Promise<SegmentEngine> {
+  return interruptible(await openEngine(source, backend, threads ?? Math.min(availableParallelism(), threadsMaxDefault), undefined, segment))
 }
 
 /** An engine computes on this thread without a pause: give signals (Ctrl-C) a turn before each batch. */

@@ -10,6 +10,7 @@ import { burn, editReputation, give, slashFree, slashLocked, take, unlock } from
 import { type Dispute, keyOf } from '../records.ts'
 import { privacyClasses } from '../transaction.ts'
 import { type Audited, auditedOf, feeOf } from './audit.ts'
+import { blameBefore, earlierDisputes, finalMsOf } from './deflect.ts'
 import { refund } from './job.ts'
 import { existing, type Rule, refuse } from './rule.ts'
 
@@ -33,7 +34,8 @@ export function claimFacts(context: Pick<Context, 'state'>, one: Audited, host: 
       claimant: claim.solver,
       requester: job.requester,
       model: modelFacts(job.model, model),
-      layers: job.segment ?? { from: 0, to: model.layers },
+      layers: job.segment ? { from: job.segment.from, to: job.segment.to } : { from: 0, to: model.layers },
+      boundary: job.segment && job.segment.from > 0 ? job.segment.boundary : null,
       job: { id: claim.job, ...pick(job) },
       out: { m: claim.m, stop: claim.stop, outRoot: claim.outRoot, logRoot: claim.logRoot },
       fee: job.fee,
@@ -55,12 +57,13 @@ export function claimFacts(context: Pick<Context, 'state'>, one: Audited, host: 
     requester: session.owner,
     model: modelFacts(session.model, model),
     layers: { from: accused.from, to: accused.to },
+    boundary: null,
     job: { id: one.id, programVersion: 1, promptRoot: none, promptCount: 0, sampler: new Uint8Array(64), seed: none, maxTokens: 0, stopIds: [], privacy: 0 },
     out: { m: 0, stop: 0, outRoot: session.receipt, logRoot: null },
     fee: feeOf(context, one),
     stake: accused.locked,
     revealedAtMs: session.endedMs,
-    finalMs: session.finalMs,
+    finalMs: finalMsOf(context, one, host),
     host,
     load: model.disputes + 1,
   }
@@ -98,9 +101,8 @@ function onlyAllowed(context: Context, one: Audited, from: Uint8Array): void {
 
 export const disputeOpen: Rule<'dispute.open'> = (context, { claim, host, opening }, { from }) => {
   const one = auditedOf(context, claim)
-  const { record } = one
   const over = one.kind === 'claim' ? false : one.record.open || one.record.paid || (one.record.hosts[host]?.fallen ?? false)
-  if (over || context.timeMs >= record.finalMs) throw refuse('phase', 'the claim cannot be challenged now')
+  if (over || context.timeMs >= finalMsOf(context, one, host)) throw refuse('phase', 'the claim cannot be challenged now')
   const id = disputeIdOf(claim, host)
   if (context.state.get(keyOf.dispute(id))) throw refuse('exists', 'the claim has been challenged already')
   const facts = claimFacts(context, one, host)
@@ -108,6 +110,12 @@ export const disputeOpen: Rule<'dispute.open'> = (context, { claim, host, openin
   onlyAllowed(context, one, from)
   setDisputes(context, one, 1)
   setLoad(context, facts.model.id, 1)
+  // Whoever says that the fault lies with an earlier host may say so in disputes that are there already.
+  for (const earlier of earlierDisputes(context, one, host)) {
+    const record = context.state.must(keyOf.dispute(earlier))
+    const untilMs = context.activeMs + context.parameters.disputes.defendMs
+    context.state.set(keyOf.dispute(earlier), { ...record, game: game(context).extend(record.game, untilMs) })
+  }
   editReputation(context, facts.claimant, (r) => ({ challenged: r.challenged + 1 }))
   const { height, timeMs } = context
   const dispute: Dispute = {
@@ -144,8 +152,9 @@ export const disputeTimeout: Rule<'dispute.timeout'> = (context, body, { from })
   turn(context, body.dispute, from, (play, dispute, facts) => play.timeout(dispute.game, facts, from, now(context), context.parameters))
 
 /** Takes the bond, moves the payouts, and closes the dispute when there is a verdict. */
-function settleStep(context: Context, id: Uint8Array, before: Dispute, facts: DisputedClaim, step: DisputeStep, from: Uint8Array): void {
+function settleStep(context: Context, id: Uint8Array, before: Dispute, facts: DisputedClaim, played: DisputeStep, from: Uint8Array): void {
   const { state } = context
+  const step = played.isSilence ? excused(context, before, played) : played
   if (step.game.length > context.parameters.disputes.stateBytesMax) throw refuse('oversized', 'the game has grown too large')
   const bonds = before.bonds.map((bond) => ({ ...bond }))
   let { stakeLeft } = before
@@ -175,6 +184,15 @@ function settleStep(context: Context, id: Uint8Array, before: Dispute, facts: Di
   const dispute: Dispute = { ...before, bonds, stakeLeft, moves: before.moves + 1, verdict: step.verdict, game: step.game }
   state.set(keyOf.dispute(id), dispute)
   if (step.verdict) closeDispute(context, id, dispute, facts)
+}
+
+/** What becomes of a claim for which nobody has shown a trace: a later host of a session is not to blame for what an earlier one did. */
+function excused(context: Context, { claim, host }: Dispute, step: DisputeStep): DisputeStep {
+  const one = auditedOf(context, claim)
+  const blame = one.kind === 'claim' ? null : blameBefore(context, claim, one.record, host)
+  if (blame === 'waits') throw refuse('phase', 'an earlier host of the session is in dispute: this one waits for it')
+  // Its stake stays; what others put up in vain comes back when the dispute is closed.
+  return blame === 'void' ? { ...step, payouts: step.payouts.filter((one) => one.from !== 'stake'), verdict: 'void' } : step
 }
 
 /** What of a claim's lock is left: the sum of all locks of an account is what it has locked. */

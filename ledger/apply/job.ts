@@ -34,6 +34,9 @@ export const jobCreate: Rule<'job.create'> = (context, body, { from, nonce }) =>
   const { segment } = body
   if (segment && !(segment.layers.from < segment.layers.to && segment.layers.to <= Math.min(model.layers, layersMax)))
     throw refuse('range', `layers ${segment.layers.from} to ${segment.layers.to} are not a segment of ${model.layers} layers`)
+  if (segment && body.maxTokens !== 1) throw refuse('range', 'a segment is evaluated once: maxTokens is 1')
+  if (segment && segment.layers.from === 0 && segment.boundary.some((byte) => byte !== 0))
+    throw refuse('range', 'tokens enter at layer 0: the boundary is zeros')
   const id = jobIdOf(context.chain, from, nonce, body)
   take(context.state, from, body.fee)
   const { kind: _, segment: asked, ...rest } = body
@@ -71,6 +74,9 @@ export const jobReveal: Rule<'job.reveal'> = (context, body, { from }) => {
   if (context.height <= commit.height) throw refuse('phase', 'a reveal comes in a later block than its commit')
   if (context.timeMs >= commit.untilMs) throw refuse('phase', 'the time to reveal is over')
   if (body.m > job.maxTokens) throw refuse('range', `the answer has ${body.m} tokens, ${job.maxTokens} were asked for`)
+  const { segment } = job
+  if (segment && segment.from > 0 && segment.to === existing(context, keyOf.model(job.model), 'model').layers && !body.logRoot)
+    throw refuse('range', 'a segment at the end of the model chooses a token: its records stand in logRoot')
   const out = outOf(body.job, body)
   equalOrRefuse(commitmentOf(context.chain, from, out, body.nonce), commit.commitment, 'the answer is not what was committed to')
   const id = claimIdOf(out, from)

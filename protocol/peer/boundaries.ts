@@ -14,9 +14,12 @@ class Edge {
   private rows: (Uint8Array | Int32Array)[] = []
   /** All rows before it are roots. */
   private hashed = 0
+  /** The rows themselves, also those that have roots; null where nobody wants them. */
+  private kept: Int32Array[] | null
 
-  constructor(hidden: number) {
+  constructor(hidden: number, keeps = false) {
     this.hidden = hidden
+    this.kept = keeps ? [] : null
   }
 
   get length(): number {
@@ -24,6 +27,7 @@ class Edge {
   }
   cut(length: number): void {
     if (length < this.rows.length) this.rows.length = length
+    if (this.kept && length < this.kept.length) this.kept.length = length
     this.hashed = Math.min(this.hashed, length)
   }
 
@@ -31,7 +35,27 @@ class Edge {
   add(position: number, boundary: Int32Array): void {
     if (position > this.rows.length) throw new RangeError(`rows from ${position} on after ${this.rows.length}`)
     this.cut(position)
-    for (let at = 0; at < boundary.length; at += this.hidden) this.rows.push(boundary.subarray(at, at + this.hidden))
+    for (let at = 0; at < boundary.length; at += this.hidden) {
+      const row = boundary.subarray(at, at + this.hidden)
+      this.rows.push(row)
+      this.kept?.push(row)
+    }
+  }
+
+  get keptBytes(): number {
+    return (this.kept?.length ?? 0) * this.hidden * 4
+  }
+
+  /** The first `count` rows end to end; null when they were not kept. */
+  keptRows(count: number): Int32Array | null {
+    if (!this.kept || this.kept.length < count) return null
+    const out = new Int32Array(count * this.hidden)
+    for (let i = 0; i < count; i++) out.set(this.kept[i], i * this.hidden)
+    return out
+  }
+
+  forget(): void {
+    this.kept = null
   }
 
   /** Positions of up to `most` rows that have no root yet, first ones first. */
@@ -59,9 +83,9 @@ export class Boundaries {
   private readonly entering: Edge | null
   private readonly leaving: Edge | null
 
-  /** `first`: tokens enter, no residuals; `last`: tokens leave. */
-  constructor(hidden: number, first: boolean, last: boolean) {
-    this.entering = first ? null : new Edge(hidden)
+  /** `first`: tokens enter, no residuals; `last`: tokens leave; `keeps`: what enters is wanted later (a host's own defence). */
+  constructor(hidden: number, first: boolean, last: boolean, keeps = false) {
+    this.entering = first ? null : new Edge(hidden, keeps)
     this.leaving = last ? null : new Edge(hidden)
   }
 
@@ -98,6 +122,21 @@ export class Boundaries {
       for (const [i, [edge, position]] of batch.entries()) edge.settle(position, roots[i])
       done += batch.length
     }
+  }
+
+  /** Bytes of rows that entered and are kept. */
+  get keptBytes(): number {
+    return this.entering?.keptBytes ?? 0
+  }
+
+  /** The first `count` rows that entered, end to end; null where tokens entered or rows were let go. */
+  keptRows(count: number): Int32Array | null {
+    return this.entering?.keptRows(count) ?? null
+  }
+
+  /** Lets the rows go: there is no room for them. Their roots stay. */
+  forget(): void {
+    this.entering?.forget()
   }
 
   /** inRoot ‖ outRoot of rows [0, count), zeros where there is no such edge; null when rows are missing. */

@@ -15,6 +15,7 @@ import { caseName } from '../watch/cases.ts'
 import { mindsOf } from '../watch/held.ts'
 import { readStanding, roundLine } from '../watch/rounds.ts'
 import { agentLine, runAgent } from '../watch/start.ts'
+import { TokenFiles } from '../watch/token-files.ts'
 import { ChainView } from '../watch/view.ts'
 import { hexId, type MoneyArgs, moneyOptions, secretFor } from './ledger-options.ts'
 import { engineOptions, jsonOption, relayOption } from './options.ts'
@@ -115,6 +116,7 @@ async function playCase(args: PlayArgs, claim: Uint8Array, host: number, untilRi
       ...(args.relay === undefined ? {} : { relay: args.relay }),
       secret: await secretFor(args),
       mindOf: mindsOf(openStore(), integerOption('threads', args.threads, 1, 64)),
+      knows: new TokenFiles(homeFolder()).knows,
       share: 1,
       only: caseName(claim, host),
       onNotice: hear,

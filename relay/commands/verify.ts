@@ -31,7 +31,8 @@ export const verify = command({
     const progress = createProgress('Computing again')
     let verdict: Verdict
     try {
-      for (let i = 0; i + 1 < edges.length; i++) engines.push(await openSegment(store, model, { from: edges[i]!, to: edges[i + 1]! }, backend, threads))
+      for (let i = 0; i + 1 < edges.length; i++)
+        engines.push(await openSegment(store.source(model.id), { from: edges[i]!, to: edges[i + 1]! }, backend, threads))
       const onProgress = process.stderr.isTTY ? progress.update : undefined
       const recomputed = await recompute(receipt, engines, { signal: interrupted, ...(onProgress ? { onProgress } : {}) }).finally(
         () => onProgress && progress.end(),

@@ -3,12 +3,10 @@ import { keyOf } from '../../ledger/records.ts'
 import { role } from '../../ledger/transaction.ts'
 import { hex } from '../../protocol/hash.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
-import { command, endSoon, integerOption, interrupted, printJson, say } from '../cli.ts'
+import { command, integerOption, say } from '../cli.ts'
 import { UsageError } from '../errors.ts'
 import { LedgerClient } from '../ledger/client.ts'
-import { homeFolder, openStore } from '../store.ts'
-import { mindsOf } from '../watch/held.ts'
-import { agentLine, runAgent } from '../watch/start.ts'
+import { runCommandAgent } from '../watch/start.ts'
 import { moneyOptions, secretFor } from './ledger-options.ts'
 import { engineOptions, jsonOption } from './options.ts'
 
@@ -28,30 +26,22 @@ export const watch = command({
     const share = shareOption(args.share)
     const threads = integerOption('threads', args.threads, 1, 64)
     const secret = await secretFor(args)
-    const store = openStore()
-    const wanted = args.model === undefined ? null : await Promise.all(args.model.split(',').map(async (name) => (await store.find(name)).id))
     const client = new LedgerClient(args.relay)
     const account = await client.record(keyOf.account(publicKeyOf(secret))).catch(() => null)
     if (!account || account.balance === 0n) say('This account has no credits: it can look, but neither audit nor challenge (`meadow account grant host`).')
     else if (!(account.roles & role.auditor)) say('This account is drawn for no audits: `meadow stake 20 --as host --roles host,auditor` changes that.')
     say(`Watching ${share * 100} % of all claims as ${hex(publicKeyOf(secret)).slice(0, 12)} (stop with Ctrl-C).`)
     endWithParent()
-    await runAgent({
-      home: homeFolder(),
+    await runCommandAgent({
       ...(args.relay === undefined ? {} : { relay: args.relay }),
+      ...(args.model === undefined ? {} : { models: args.model }),
+      ...(threads === undefined ? {} : { threads }),
       secret,
-      mindOf: mindsOf(store, threads, wanted),
       share,
       demand: args.demand,
       solve: args.jobs ? { feeMin: 0n } : false,
-      onNotice: (notice) => {
-        if (args.json) return printJson(notice)
-        const line = agentLine(notice)
-        if (line) say(line)
-      },
-      signal: interrupted,
+      json: args.json ?? false,
     })
-    endSoon()
   },
 })
 

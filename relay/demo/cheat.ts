@@ -6,7 +6,7 @@ import type { Row, RunResult, SegmentEngine, Want } from '../../protocol/engine/
 import { traceFromEngine } from '../../protocol/engine/proof/engine-trace.ts'
 import type { Machine } from '../../protocol/engine/proof/table.ts'
 import type { Case } from '../watch/cases.ts'
-import { type Answer, type Asked, type Found, generateAnswer, type HeldModel, type Mind, ModelMind } from '../watch/mind.ts'
+import { type Answer, type Asked, type Evaluated, type Evaluation, type Found, generateAnswer, type HeldModel, type Mind, ModelMind } from '../watch/mind.ts'
 
 export interface Alteration {
   /** What leaves this layer … */
@@ -99,6 +99,10 @@ export class CheatMind implements Mind {
     )
   }
 
+  evaluate(question: Evaluated, signal: AbortSignal): Promise<Evaluation> {
+    return this.honest.evaluate(question, signal)
+  }
+
   private async altered(question: Asked, signal: AbortSignal): Promise<Answer> {
     const { layers } = this.held.manifest.core
     const cut = this.alteration.layer + 1
@@ -138,6 +142,7 @@ export const stubborn =
 /** Says of every claim, unseen, that its first token is wrong, and believes it: whoever acts on this challenges true claims and argues to the judge. */
 export const blind = (honest: Mind): Mind => ({
   answer: (question, signal) => honest.answer(question, signal),
+  evaluate: (question, signal) => honest.evaluate(question, signal),
   witness: async (one, signal) => {
     const { machine } = one
     return { ...(await honest.witness(one, signal)), wrong: { layer: machine.to, position: machine.tailFrom }, clean: false }

@@ -1,7 +1,6 @@
 // A fraud from beginning to end, with real processes and a real model: a relay that holds no model, a host that cheats (or an honest one and a griefer), an auditor, and a judge.
 // Everything goes through the relay's API; this process asks the question, watches, and tells what happens.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,18 +9,16 @@ import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { credit, formatAmount } from '../../ledger/amount.ts'
 import { narrowedLine } from '../../ledger/dispute/story.ts'
-import { disputeIdOf, jobIdOf } from '../../ledger/names.ts'
+import { disputeIdOf } from '../../ledger/names.ts'
 import { keyOf } from '../../ledger/records.ts'
-import { type BodyOf, role } from '../../ledger/transaction.ts'
-import { encodeSampler } from '../../protocol/engine/answer.ts'
-import { TokenList } from '../../protocol/engine/proof/tokens.ts'
-import { greedy } from '../../protocol/engine/sampler.ts'
-import { fromHex, hashTagged, hex } from '../../protocol/hash.ts'
+import { role } from '../../ledger/transaction.ts'
+import { fromHex, hex } from '../../protocol/hash.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
 import { openTokenizer } from '../../protocol/model/tokenizer.ts'
 import { messageOf, RelayError } from '../errors.ts'
 import { LedgerClient } from '../ledger/client.ts'
-import { decodeTokens, encodeTokens } from '../ledger/pins.ts'
+import { createJob } from '../ledger/jobs.ts'
+import { decodeTokens } from '../ledger/pins.ts'
 import { registrationOf } from '../ledger/registration.ts'
 import { readSecret } from '../mesh/identity.ts'
 import type { Store, StoredModel } from '../store.ts'
@@ -229,31 +226,14 @@ async function play(options: FraudOptions, folder: string, children: Child[]): P
   const before = await wealthOf()
 
   // The question.
-  const seed = new Uint8Array(randomBytes(32))
-  const tokenKey = hashTagged('token-key', secrets.requester, seed)
-  const list = new TokenList(prompt, tokenKey, 0)
-  const body: BodyOf<'job.create'> = {
-    kind: 'job.create',
-    model: fromHex(model.id),
-    programVersion: 1,
-    promptRoot: list.root,
-    promptCount: prompt.length,
-    sampler: encodeSampler(greedy),
-    seed,
+  const { job } = await createJob(client, secrets.requester, {
+    model: model.id,
+    tokens: prompt,
     maxTokens: options.maxTokens,
     stopIds: [...tokenizer.stopIds],
-    privacy: 0,
     fee: credit / 10n,
-    stakeMin: 0n,
     deadlineMs: Date.now() + 600_000,
-    segment: null,
-    input: null,
-  }
-  const { chain } = await client.chain()
-  const { nonce } = await client.account(publicKeyOf(secrets.requester))
-  const job = jobIdOf(chain, publicKeyOf(secrets.requester), nonce, body)
-  await client.submit(secrets.requester, body)
-  await view.pin(`tokens/${hex(list.root)}`, encodeTokens({ tokenKey, kind: 0, tokens: prompt }), { job: hex(job) })
+  })
   tell(`The requester asks “${options.prompt}” (${prompt.length} tokens) for 0.1 credits: job ${hex(job).slice(0, 12)}.`)
 
   // The answer.

@@ -149,7 +149,8 @@ export const openApi = {
     '/transactions/{id}': get('A transaction by its id, with its place in its block', [id]),
     '/disputes/{id}/rounds': get('The transactions of a dispute, oldest first', [id, ...later], entries),
     '/pins/tokens/{root}': pin('tokens: tokenKey 32, kind u8 (0 prompt, 1 answer), tokens u32 little-endian', [rootParameter]),
-    '/pins/records/{root}': pin('boundary records of a receipt, 108 bytes each', [rootParameter]),
+    '/pins/records/{root}': pin("boundary records of a receipt or of a segment job's claim, 108 bytes each", [rootParameter]),
+    '/pins/rows/{root}': pin('rows that enter a segment job, by its boundary, or leave it, by the root of its records: i32 little-endian', [rootParameter]),
     '/pins/receipts/{session}/{host}': pin('a receipt of one host of a session: its signature 64, then what it signed', [
       { name: 'session', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9a-f]{64}$' } },
       { name: 'host', in: 'path', required: true, schema: { type: 'integer', minimum: 0, maximum: 31 } },

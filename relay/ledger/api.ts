@@ -3,7 +3,7 @@
 import { Hono, type Context as Request } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { streamSSE } from 'hono/streaming'
-import { shares } from '../../ledger/apply/channel.ts'
+import { shares } from '../../ledger/apply/session.ts'
 import { decodeSigned, encodeSigned } from '../../ledger/block.ts'
 import { LedgerError } from '../../ledger/errors.ts'
 import { encodeGenesis, leastFee } from '../../ledger/genesis.ts'

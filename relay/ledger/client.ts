@@ -1,6 +1,7 @@
 // What the commands ask a relay's ledger, and check: records come with a signed header and a Merkle proof. Trust begins at the genesis that the relay shows, whose
 // hash is printed by `meadow ledger status`: compare it with a second relay's.
 import { z } from 'zod'
+import type { SignedHeader } from '../../ledger/block.ts'
 import { decodeGenesis, type Genesis, genesisHash, leastFee } from '../../ledger/genesis.ts'
 import { checkHeader, checkRecord } from '../../ledger/light.ts'
 import { type Key, keyOf, type RecordKind, type RecordOf } from '../../ledger/records.ts'
@@ -32,6 +33,8 @@ export class RefusedError extends RelayError {
 export class LedgerClient {
   readonly relay: URL
   private known: Promise<{ genesis: Genesis; chain: Uint8Array }> | null = null
+  /** The last header whose signature was checked. */
+  private checked: { text: string; header: SignedHeader } | null = null
 
   /** `relay` is an address such as http://localhost:8787; default MEADOW_RELAY, else this machine. Throws UsageError. */
   constructor(relay?: string) {
@@ -69,12 +72,20 @@ export class LedgerClient {
     return this.known
   }
 
-  /** A record of the last block, checked; null when it is proven absent. Throws LedgerError (proof), RelayError. */
-  async record<K extends RecordKind>(key: Key<K>): Promise<RecordOf<K> | null> {
-    const { genesis, chain } = await this.chain()
-    const answer = provenJson.parse(await this.json(`state/${key}`))
+  /** A signed header in hex, checked; every record of a block comes with the same one. Throws LedgerError. */
+  async header(text: string): Promise<SignedHeader> {
+    if (this.checked?.text !== text) {
+      const { genesis, chain } = await this.chain()
+      this.checked = { text, header: checkHeader({ chain, producers: [genesis.operator] }, fromHex(text), verify) }
+    }
+    return this.checked.header
+  }
+
+  /** A record of the last block, checked; null when it is proven absent. `query` as the API has it. Throws LedgerError (proof), RelayError. */
+  async record<K extends RecordKind>(key: Key<K>, query = ''): Promise<RecordOf<K> | null> {
+    const answer = provenJson.parse(await this.json(`state/${key}${query}`))
     if (!answer.header) throw new RelayError('The ledger has no block yet.')
-    const header = checkHeader({ chain, producers: [genesis.operator] }, fromHex(answer.header), verify)
+    const header = await this.header(answer.header)
     return checkRecord(header, key, answer.value === null ? null : fromHex(answer.value), fromHex(answer.proof))
   }
 

@@ -11,7 +11,7 @@ import { sessionIdOf } from '../../ledger/names.ts'
 import { type Key, keyOf, type RecordKind, type RecordOf } from '../../ledger/records.ts'
 import { State } from '../../ledger/state.ts'
 import { subjectsOf } from '../../ledger/subjects.ts'
-import { type Body, decodeTransaction, type Transaction, termsHash, voucherBytes } from '../../ledger/transaction.ts'
+import { decodeTransaction, endDomain, othersOf, type Transaction, termsHash, voucherBytes } from '../../ledger/transaction.ts'
 import { equalBytes } from '../../protocol/hash.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
 import { RelayError } from '../errors.ts'
@@ -188,15 +188,24 @@ export class LedgerNode {
 
   private async checkAhead(transaction: Transaction): Promise<boolean> {
     const ok = this.signatures.ahead(transaction.from, 'transaction', signedBytes(this.name, transaction), transaction.signature)
-    await this.checkVoucher(transaction.body)
+    await this.checkVoucher(transaction)
     return ok
   }
 
-  private async checkVoucher(body: Body): Promise<void> {
-    if (body.kind !== 'channel.settle') return
-    const { owner, channel, session, amount, last, receipt } = body
-    const terms = body.terms ? termsHash(body.terms) : this.get(keyOf.session(sessionIdOf(this.name, owner, channel, session)))?.terms
-    if (terms) await this.signatures.ahead(owner, 'voucher', voucherBytes(this.name, { owner, channel, session, terms, amount, last, receipt }), body.voucher)
+  private async checkVoucher({ from, body }: Transaction): Promise<void> {
+    if (body.kind !== 'channel.settle' && body.kind !== 'channel.end') return
+    const { owner, channel, session, amount, receipt } = body
+    const known = this.get(keyOf.session(sessionIdOf(this.name, owner, channel, session)))
+    const terms = body.terms ? termsHash(body.terms) : known?.terms
+    if (!terms) return
+    const last = body.kind === 'channel.end' || body.last
+    const voucher = voucherBytes(this.name, { owner, channel, session, terms, amount, last, receipt })
+    const checks = [this.signatures.ahead(owner, 'voucher', voucher, body.voucher)]
+    if (body.kind === 'channel.end') {
+      const others = othersOf(body.terms?.hosts ?? known!.hosts, from).slice(0, body.ends.length)
+      checks.push(...others.map((account, i) => this.signatures.ahead(account, endDomain, voucher, body.ends[i])))
+    }
+    await Promise.all(checks)
   }
 
   private checkRunning(): void {

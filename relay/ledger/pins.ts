@@ -1,17 +1,19 @@
-// What stands behind the roots on the chain: tokens of open jobs and claims, receipts of sessions and their boundary records. Everything is checked against its root or
+// What stands behind the roots on the chain: tokens of open jobs and claims, receipts of sessions, boundary records of both, and the rows of segment jobs. Everything is checked against its root or
 // its signature before it is kept, so that whoever watches gets the true bytes or none. Refuses what no record of the chain asks for: a fee was paid for each.
 import { mkdirSync } from 'node:fs'
 import { join as joinPath } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { recordsRootOfClaim } from '../../ledger/dispute-play.ts'
 import { LedgerError } from '../../ledger/errors.ts'
 import { decodeReceiptClaim, type ReceiptClaim, receiptBytes } from '../../ledger/receipt.ts'
-import { keyOf } from '../../ledger/records.ts'
+import { type Claim, type Job, keyOf } from '../../ledger/records.ts'
 import { positionsMax, privacyClasses } from '../../ledger/transaction.ts'
-import { boundaryRecordBytes, boundaryRecordHash, recordListRoot, TokenList } from '../../protocol/engine/proof/tokens.ts'
-import { Tree } from '../../protocol/engine/proof/tree.ts'
+import { boundaryRecordBytes, TokenList } from '../../protocol/engine/proof/tokens.ts'
 import { equalBytes, fromHex, hex, join, u32s } from '../../protocol/hash.ts'
 import { verify } from '../../protocol/keys.ts'
+import { decodeCore } from '../../protocol/model/identity.ts'
 import type { LedgerNode } from './node.ts'
+import { areRowsOf, decodeRows, inputRecords, recordsRootOf, rootsOfRows } from './rows.ts'
 
 /** tokenKey, kind, and as many tokens as an answer and its prompt may have. */
 export const pinBytesMax = Math.max(33 + 4 * positionsMax, positionsMax * boundaryRecordBytes)
@@ -42,14 +44,6 @@ export function decodeReceiptPin(bytes: Uint8Array): { signature: Uint8Array; cl
   return { signature: bytes.slice(0, 64), claim, said: decodeReceiptClaim(claim) }
 }
 
-/** Root of boundary records end to end. Throws LedgerError. */
-export function recordsRootOf(bytes: Uint8Array): Uint8Array {
-  if (bytes.length === 0 || bytes.length % boundaryRecordBytes !== 0) throw new LedgerError('encoding', `records have ${boundaryRecordBytes} bytes each`)
-  const count = bytes.length / boundaryRecordBytes
-  const leaves = Array.from({ length: count }, (_, i) => boundaryRecordHash(bytes.subarray(i * boundaryRecordBytes, (i + 1) * boundaryRecordBytes)))
-  return recordListRoot(count, new Tree(leaves).top)
-}
-
 /** What a pin belongs to: a job's prompt, a claim's answer, or the receipt of one host of a session. */
 export type PinContext = { job: string } | { claim: string } | { receipt: string }
 
@@ -69,7 +63,7 @@ export class Pins {
     this.database.prepare('DELETE FROM pins WHERE atMs < ?').run(now() - keepMs)
   }
 
-  /** `tokens/<root>`, `records/<root>` or `receipts/<session>/<host>`; null when there is none. */
+  /** `tokens/<root>`, `records/<root>`, `rows/<root>` or `receipts/<session>/<host>`; null when there is none. */
   get(name: string): Uint8Array | null {
     const row = this.database.prepare('SELECT bytes FROM pins WHERE name = ?').get(name) as { bytes: Uint8Array } | undefined
     return row ? new Uint8Array(row.bytes) : null
@@ -94,14 +88,23 @@ export class Pins {
       const { said } = this.receipt(context.receipt)
       return kind === 0 ? { root: said.promptRoot, count: said.promptCount } : { root: said.outRoot, count: said.m }
     }
-    const claim = 'claim' in context ? node.get(keyOf.claim(fromHex(context.claim))) : undefined
-    if ('claim' in context && !claim) throw refuse('missing', 'there is no such claim')
-    const job = node.get(keyOf.job(claim ? claim.job : fromHex((context as { job: string }).job)))
-    if (!job) throw refuse('missing', 'there is no such job')
-    if (job.privacy !== privacyClasses.open) throw refuse('role', 'the tokens of this job are not open')
+    const { job, claim } = 'claim' in context ? this.claimed(node, context.claim) : { job: this.jobOf(node, context.job), claim: null }
     if (kind === 0) return { root: job.promptRoot, count: job.promptCount }
     if (!claim) throw refuse('missing', 'an answer belongs to a claim')
     return { root: claim.outRoot, count: claim.m }
+  }
+
+  private claimed(node: LedgerNode, id: string): { claim: Claim; job: Job } {
+    const claim = node.get(keyOf.claim(fromHex(id)))
+    if (!claim) throw refuse('missing', 'there is no such claim')
+    return { claim, job: this.jobOf(node, hex(claim.job)) }
+  }
+
+  private jobOf(node: LedgerNode, id: string): Job {
+    const job = node.get(keyOf.job(fromHex(id)))
+    if (!job) throw refuse('missing', 'there is no such job')
+    if (job.privacy !== privacyClasses.open) throw refuse('role', 'the tokens of this job are not open')
+    return job
   }
 
   private receipt(name: string): ReturnType<typeof decodeReceiptPin> {
@@ -121,12 +124,37 @@ export class Pins {
     this.put(`receipts/${session}/${host}`, bytes)
   }
 
-  /** Throws LedgerError. */
-  putRecords(root: string, bytes: Uint8Array, context: PinContext): void {
-    if (!('receipt' in context)) throw refuse('missing', 'records belong to a receipt')
-    if (hex(this.receipt(context.receipt).said.recordsRoot) !== root) throw refuse('missing', 'the receipt has another root')
+  /** Records of a receipt, or of a segment job's claim. Throws LedgerError. */
+  putRecords(node: LedgerNode, root: string, bytes: Uint8Array, context: PinContext): void {
+    let wanted: Uint8Array | null = null
+    if ('receipt' in context) wanted = this.receipt(context.receipt).said.recordsRoot
+    else if ('claim' in context) {
+      const { claim, job } = this.claimed(node, context.claim)
+      wanted = job.segment && recordsRootOfClaim(claim, job.segment.to, node.get(keyOf.model(job.model))!.layers)
+    }
+    if (!wanted) throw refuse('missing', 'records belong to a receipt, or to the claim of a segment job')
+    if (hex(wanted) !== root) throw refuse('missing', 'nothing on the chain has this root')
     if (hex(recordsRootOf(bytes)) !== root) throw refuse('proof', 'these are not the records of the root')
     this.put(`records/${root}`, bytes)
+  }
+
+  /** Rows that enter a segment job, by its boundary; or that leave it, by the root of its claim's records, which are pinned before. Throws LedgerError. */
+  putRows(node: LedgerNode, root: string, bytes: Uint8Array, context: PinContext): void {
+    if ('receipt' in context) throw refuse('missing', 'rows belong to a segment job')
+    const { job, claim } = 'claim' in context ? this.claimed(node, context.claim) : { job: this.jobOf(node, context.job), claim: null }
+    if (!job.segment) throw refuse('missing', 'the job is about a whole answer')
+    const model = node.get(keyOf.model(job.model))!
+    const rows = decodeRows(bytes, decodeCore(model.core).hidden)
+    if (claim) {
+      const records = this.get(`records/${root}`)
+      if (hex(recordsRootOfClaim(claim, job.segment.to, model.layers)) !== root || !records) throw refuse('missing', 'the records of this claim are not pinned')
+      if (!areRowsOf(rows, records, 'outRoot')) throw refuse('proof', 'these are not the rows of the records')
+    } else {
+      if (hex(job.segment.boundary) !== root) throw refuse('missing', 'nothing on the chain has this root')
+      if (rows.length !== job.promptCount || hex(recordsRootOf(inputRecords(rootsOfRows(rows)))) !== root)
+        throw refuse('proof', 'these are not the rows of the root')
+    }
+    this.put(`rows/${root}`, bytes)
   }
 
   close(): void {

@@ -4,13 +4,16 @@
 import type { Move } from '../../ledger/dispute/moves.ts'
 import type { Seat } from '../../ledger/dispute/player.ts'
 import { disputeIdOf } from '../../ledger/names.ts'
-import { keyOf } from '../../ledger/records.ts'
+import { keyOf, type Session } from '../../ledger/records.ts'
 import { privacyClasses } from '../../ledger/transaction.ts'
+import type { Segment } from '../../protocol/engine/engine.ts'
 import { equalBytes, fromHex, hex } from '../../protocol/hash.ts'
+import type { Retained } from '../../protocol/peer/payment.ts'
 import { messageOf, RelayError } from '../errors.ts'
 import { type LedgerClient, RefusedError } from '../ledger/client.ts'
+import type { PinnedTokens } from '../ledger/pins.ts'
 import { auditTurn } from './audits.ts'
-import { bareTrace, type Case, caseName, readCase, shotPossible } from './cases.ts'
+import { bareTrace, type Case, caseName, contradictionOf, readCase, shotPossible } from './cases.ts'
 import type { Strategy } from './choose.ts'
 import { Duels } from './duels.ts'
 import type { Journal } from './journal.ts'
@@ -18,6 +21,7 @@ import type { Found, Mind } from './mind.ts'
 import { isSampled } from './secrets.ts'
 import { Sender } from './sender.ts'
 import { Solver } from './solver.ts'
+import { readSubject } from './subject.ts'
 import { type ChainNotice, ChainView } from './view.ts'
 import { Work } from './work.ts'
 
@@ -28,8 +32,14 @@ export interface AgentOptions {
   client: LedgerClient
   secret: Uint8Array
   journal: Journal
-  /** Mind of a model it holds, by id in hex. */
-  mindOf: (model: string) => Promise<Mind | null>
+  /** Mind of a model it holds, by id in hex; with layers: of one that holds at least these (their embedding and head included where they begin or end the model). */
+  mindOf: (model: string, layers?: Segment) => Promise<Mind | null>
+  /** What this account's hosts kept of sessions they were paid for: such claims are defended, with the layers they are about. */
+  retained?: RetainedClaims
+  /** Tokens that this machine was given, by the root of their list in hex: of jobs whose tokens are not open to all. */
+  knows?: (root: string) => PinnedTokens | null
+  /** Puts an answer to such a job where its requester can be given it. */
+  keeps?: (tokens: PinnedTokens) => void
   /** Takes open jobs. */
   solve?: { feeMin: bigint } | false
   /** Part of all claims that is re-run of one's own accord, 0 to 1; null: nothing is watched but one's own claims. */
@@ -42,6 +52,13 @@ export interface AgentOptions {
   strategy?: (seat: Seat, mine: boolean) => Strategy
   onNotice?: (notice: AgentNotice) => void
   signal: AbortSignal
+}
+
+/** Claims of a host and what defends them (relay/payments/retained.ts). */
+export interface RetainedClaims {
+  /** `session` in hex. */
+  get(session: string): Retained | null
+  has(session: string): boolean
 }
 
 /** Looks at everything again this often, whatever was told: a notice may be lost. */
@@ -96,6 +113,11 @@ export class Agent {
   get journal(): Journal {
     return this.options.journal
   }
+  /** What this agent is there to defend, when it does nothing else. */
+  private get defends(): RetainedClaims | null {
+    const { retained, share, solve } = this.options
+    return retained && share == null && !solve ? retained : null
+  }
 
   tell(notice: AgentNotice): void {
     this.options.onNotice?.(notice)
@@ -136,7 +158,11 @@ export class Agent {
       const id = fields[name]
       if (typeof id !== 'string') continue
       if (name === 'job') this.touch(this.jobs, id, false)
-      else this.touch(this.claims, `${id}/${typeof fields.host === 'number' ? fields.host : 0}`)
+      else {
+        const host = typeof fields.host === 'number' ? fields.host : 0
+        // An earlier host of the same session may have been the cause.
+        for (let i = this.options.share == null ? host : 0; i <= host; i++) this.touch(this.claims, `${id}/${i}`)
+      }
     }
     // Between blocks nothing that was sent can be read with proof.
     if (type === 'block') this.wake()
@@ -144,6 +170,8 @@ export class Agent {
 
   private touch(map: Map<string, Tracked>, name: string, add = true): void {
     if (this.options.only && name !== this.options.only) return
+    // A host's defence has no business with others' claims.
+    if (this.defends && map === this.claims && !this.defends.has(name.split('/')[0])) return
     const known = map.get(name)
     if (known) known.dirty = true
     else if (add) map.set(name, { wakeMs: 0, dirty: true })
@@ -241,13 +269,22 @@ export class Agent {
   private async sweep(): Promise<void> {
     this.sweptMs = Date.now()
     if (this.options.only) return this.touch(this.claims, this.options.only)
+    if (this.options.retained) await this.sweepDisputes(this.options.retained)
     if (this.solver) for await (const [id, job] of this.view.list('job')) if (!job.claim) this.touch(this.jobs, id)
+    if (this.defends) return
     for await (const [id, claim] of this.view.list('claim')) {
       if (this.options.share != null || equalBytes(claim.solver, this.account)) this.touch(this.claims, `${id}/0`)
     }
     if (this.options.share == null) return
     for await (const [id, session] of this.view.list('session')) {
       if (!session.open && !session.paid) for (let host = 0; host < session.hosts.length; host++) this.touch(this.claims, `${id}/${host}`)
+    }
+  }
+
+  /** Open disputes about what this account's hosts have signed. Those that are opened from now on are told. */
+  private async sweepDisputes(retained: RetainedClaims): Promise<void> {
+    for await (const [, { verdict, claim, claimant, host }] of this.view.list('dispute')) {
+      if (verdict === null && equalBytes(claimant, this.account) && retained.has(hex(claim))) this.touch(this.claims, `${hex(claim)}/${host}`)
     }
   }
 
@@ -276,35 +313,64 @@ export class Agent {
     const seat = record.auditing.phase === 'drawn' ? record.auditing.audits.findIndex(({ auditor }) => equalBytes(auditor, this.account)) : -1
     const drawn = watching && seat >= 0 && record.auditing.audits[seat].answer === null
     const known = this.journal.get<string>(`verdict/${name}`)
-    const sampled = watching && !mine && dispute === null && known !== 'right' && isSampled(this.options.secret, id, this.options.share!)
-    const challengeable = nowMs < record.finalMs
+    // What a later host is accused of may be an earlier one's fault: whoever watches looks at that too, and has time to say so.
+    const disputed = session && session.disputes > 0 ? await readSubject(this.view, id, host) : null
+    const finalMs = disputed ? disputed.facts.finalMs : record.finalMs
+    const isBefore = disputed !== null && (await this.accusedAfter(id, session!, host))
+    const sampled = watching && !mine && dispute === null && known !== 'right' && (isBefore || isSampled(this.options.secret, id, this.options.share!))
+    const challengeable = nowMs < finalMs
     if (!(open && (watching || mine)) && !drawn && !(sampled && challengeable)) {
-      if (mine && claim) return record.finalMs
-      return record.auditing.phase === 'waiting' || record.auditing.phase === 'drawn' || challengeable ? record.finalMs : this.drop(name)
+      if (mine && claim) return finalMs
+      return record.auditing.phase === 'waiting' || record.auditing.phase === 'drawn' || challengeable ? finalMs : this.drop(name)
     }
     const job = claim && (await this.view.record(keyOf.job(claim.job)))
-    // Tokens that are not open are nobody else's to look at; segment jobs have no boundary that anybody shows.
-    if (job && (job.privacy !== privacyClasses.open || job.segment)) return this.drop(name)
-    const model = job?.model ?? session?.model
-    const mind = model ? await this.options.mindOf(hex(model)) : null
-    if (!mind) return record.finalMs
-    const one = await readCase(this.view, id, host, claim && mine ? this.solver?.knownTokens(claim.job) : undefined)
+    const tokens = (claim && mine ? this.solver?.knownTokens(claim.job) : undefined) ?? []
+    // Of tokens that are not open others know nothing, and only requester and drawn auditors may object.
+    const isParty = job && (mine || seat >= 0 || equalBytes(job.requester, this.account))
+    if (job && job.privacy !== privacyClasses.open && (!isParty || (tokens.length === 0 && !this.options.knows?.(hex(job.promptRoot))))) return this.drop(name)
+    const retained = mine && session ? (this.options.retained?.get(hexId) ?? null) : null
+    const layers = job ? job.segment : session!.hosts[host]
+    const mind = await this.mindFor(hex(job?.model ?? session!.model), layers, retained !== null || claim !== null)
+    if (!mind) {
+      if (open && mine && !this.withheld.has(name)) this.tell({ type: 'undefended', claim: hexId, host, reason: 'the layers that it is about are not here' })
+      this.withheld.set(name, this.withheld.get(name) ?? 0)
+      return finalMs
+    }
+    const one = await readCase(this.view, id, host, { tokens, retained, ...(this.options.knows ? { knows: this.options.knows } : {}) })
     if (one === null) return this.drop(name)
     if ('withheld' in one) {
       const times = this.withheld.get(name) ?? 0
       this.withheld.set(name, times + 1)
       if (times === 0) this.tell({ type: 'withheld', claim: hexId, host, reason: one.withheld })
-      if (claim && !mine) await this.duels.withheld(id, claim.revealedMs, claim.finalMs, dispute, nowMs)
+      // Rows cannot be demanded: there is no room for them in blocks.
+      if (claim && !mine && !job?.segment) await this.duels.withheld(id, claim.revealedMs, claim.finalMs, dispute, nowMs)
       return nowMs + Math.min(withheldMsMax, withheldMs * 2 ** times)
     }
     this.withheld.delete(name)
     if (one.receipt) this.signed.set(name, one.receipt.claim)
-    const found = this.witness(one, mind, open ? 0 : record.finalMs)
+    const found = this.witness(one, mind, open ? 0 : finalMs)
     const auditWakeMs = drawn && host === 0 ? await auditTurn(this, one, mind, found, nowMs) : 0
     const wrong = found !== null && found.clean === false
     if (open || (challengeable && dispute === null && wrong)) this.duels.add(one, dispute, found, mine)
     if (open || !found || wrong) return 0
-    return drawn ? auditWakeMs : record.finalMs
+    return drawn ? auditWakeMs : finalMs
+  }
+
+  /** Whether a later host of a session is in dispute. */
+  private async accusedAfter(id: Uint8Array, { hosts }: Session, host: number): Promise<boolean> {
+    for (let later = host + 1; later < hosts.length; later++) {
+      const dispute = await this.view.record(keyOf.dispute(disputeIdOf(id, later)))
+      if (dispute && dispute.verdict === null) return true
+    }
+    return false
+  }
+
+  /** A mind for a claim about some layers (null: about all). Where the rows that entered are known these are enough, else all below them are needed too. */
+  private async mindFor(model: string, layers: Segment | null, rowsKnown: boolean): Promise<Mind | null> {
+    const { mindOf } = this.options
+    if (!layers) return mindOf(model)
+    const { from, to } = layers
+    return (await mindOf(model, { from: 0, to })) ?? (rowsKnown && from > 0 ? await mindOf(model, { from, to }) : null)
   }
 
   /** What this agent has found out about a host of a session, and what the host signed. */
@@ -324,8 +390,8 @@ export class Agent {
     const name = caseName(one.id, one.host)
     const known = this.found.get(name)
     if (known) return known
-    if (shotPossible(one)) {
-      // One token shows it: no model is run, and none could be on what is no token.
+    if (one.denial || shotPossible(one)) {
+      // One token, or one record, shows it: no model is run, and none could be on what is no token.
       const shot = { trace: bareTrace(one), wrong: null, clean: false }
       this.found.set(name, shot)
       this.journal.put(`verdict/${name}`, 'wrong')
@@ -343,6 +409,8 @@ export class Agent {
         this.found.delete(idle)
       }
       this.found.set(name, found)
+      const position = found.clean === null ? await contradictionOf(this.view, one) : null
+      if (position !== null) this.tell({ type: 'contradiction', claim: hex(one.id), host: one.host, position })
       const verdict = found.clean === null ? 'misled' : found.clean ? 'right' : 'wrong'
       this.journal.put(`verdict/${name}`, verdict)
       const wrong = found.wrong && { layer: found.wrong.layer, position: found.wrong.position }

@@ -1,6 +1,7 @@
 // The turn of a drawn auditor: re-run, commit blind, and show it when everybody has committed. What is shown is what the model says, whatever the claim says, with the
 // leaves of the units that the beacon chose.
 import { probedUnits } from '../../ledger/beacon.ts'
+import { choosesTokens } from '../../ledger/dispute/game.ts'
 import { answerOf } from '../../ledger/names.ts'
 import { receiptsRoot } from '../../ledger/receipt.ts'
 import { auditCommitmentOf } from '../../ledger/transaction.ts'
@@ -9,10 +10,12 @@ import type { Trace } from '../../protocol/engine/proof/trace.ts'
 import { unitHash } from '../../protocol/engine/proof/tree.ts'
 import { equalBytes, fromHex, hex } from '../../protocol/hash.ts'
 import { decodeCore } from '../../protocol/model/identity.ts'
+import { recordsRootOf } from '../ledger/rows.ts'
 import type { Agent } from './agent.ts'
 import { type Case, caseName } from './cases.ts'
 import type { Found, Mind } from './mind.ts'
 import { auditSalt } from './secrets.ts'
+import { evaluated } from './segments.ts'
 
 interface Report {
   answer: string
@@ -48,6 +51,8 @@ async function reportOf(agent: Agent, one: Case, mind: Mind, found: Found | null
   if (!found) return null
   const leaves = leavesOf(one, () => (found.clean === false && found.wrong === null ? null : found.trace))
   const { stop } = one.question
+  const rowsOnly = one.machine.boundary !== null && !choosesTokens(one.machine)
+  if (found.clean !== false && rowsOnly) return { answer: hex(one.facts.out.outRoot), leaves }
   if (found.clean !== false) return { answer: hex(answerOf(one.tokenKey, one.facts.job.id, stop, one.out.tokens)), leaves }
   // The claim is false: what would have been right has to be generated.
   const name = `answer ${caseName(one.id, 0)}`
@@ -55,6 +60,14 @@ async function reportOf(agent: Agent, one: Case, mind: Mind, found: Found | null
   const { sampler, noise } = one.claimFacts
   agent.work.add(name, one.audited.record.auditing.reportsFromMs, async (signal) => {
     const { maxTokens, stopIds } = one.question
+    if (one.machine.boundary) {
+      const { from, to } = one.machine
+      const question = { from, to, last: !rowsOnly, prompt: one.prompt.tokens, rows: one.entering, sampler, noise, stopIds }
+      const { tokens, stop, segment } = await evaluated(mind, one.facts.job.id, question, signal)
+      const root = recordsRootOf(new Uint8Array(Buffer.from(segment.records, 'base64')))
+      agent.journal.put(`audit/${hex(one.id)}`, { answer: hex(rowsOnly ? root : answerOf(one.tokenKey, one.facts.job.id, stop, tokens)), leaves })
+      return
+    }
     const right = await mind.answer({ prompt: one.prompt.tokens, sampler, noise, maxTokens, stopIds }, signal)
     const answer = hex(answerOf(one.tokenKey, one.facts.job.id, stopCodeOf(right.stop), right.tokens))
     agent.journal.put(`audit/${hex(one.id)}`, { answer, leaves })
@@ -77,6 +90,7 @@ function leavesOf(one: Case, traceAt: (layer: number) => Trace | null): string[]
   const { layers } = decodeCore(one.facts.model.core)
   return probedUnits(drawn, layers, one.machine.positions).flatMap(({ layer, position }) => {
     const trace = traceAt(layer)
-    return trace ? [hex(unitHash(layer, position, trace.leaf({ layer, position })))] : []
+    // A segment has leaves of its own layers only.
+    return trace && trace.machine.from <= layer && layer < trace.machine.to ? [hex(unitHash(layer, position, trace.leaf({ layer, position })))] : []
   })
 }

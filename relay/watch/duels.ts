@@ -82,10 +82,13 @@ export class Duels {
     const name = caseName(one.id, one.host)
     if (clock.height < (this.sentIn.get(name) ?? 0)) return
     const { secret, strategy, client } = agent.options
+    if (one.denial && !mine) return this.deny(one, dispute !== null)
     const nonce = challengeNonce(secret, (await client.chain()).chain, one.id, one.host)
     const seat: Seat | null = found && { account: agent.account, witness: found, nonce }
     const shown: Shown = { prompt: { list: one.prompt, key: one.tokenKey }, out: { list: one.out, key: one.outKey } }
-    const choose = strategy && seat ? strategy(seat, mine) : honest(seat, shown, mine)
+    // Of false input no trace can be shown: whoever computed from it defends itself, or an earlier host answers for it.
+    const blindly = found?.clean === null
+    const choose = strategy && seat ? strategy(seat, mine) : honest(blindly ? null : seat, shown, mine)
     // The last block's time: what one sends may find it later, never earlier; so nothing is held to be over that is not.
     const now = { tau: clock.activeMs, height: clock.height + 1 }
     let game = first
@@ -99,7 +102,9 @@ export class Duels {
         agent.tell({ type: 'unplayable', claim: hex(one.id), host: one.host, move: move.kind, reason: played.message })
         return
       }
-      if (played.bond > 0n && !(await this.affords(name, game, played.bond))) return
+      // The earlier host first: whether this claim falls depends on what becomes of that one.
+      if (one.waits && move.kind === 'resolve' && played.outcome === 'fallen') return
+      if (played.bond > 0n && !(await this.affords(name, game, played.bond, mine))) return
       const receipt = one.receipt ? { claim: one.receipt.claim, signature: one.receipt.signature } : undefined
       const height = await agent.attempt(bodyOfMove(one.facts, move, isOpen, receipt), move)
       if (height === null) return
@@ -114,9 +119,24 @@ export class Duels {
     }
   }
 
-  /** Whether the account can put up a bond, and when it has none in this game yet whether it can play to the end. */
-  private async affords(name: string, game: Game, bond: bigint): Promise<boolean> {
-    const begun = game.bonds.some(({ owner }) => hex(owner) === hex(this.agent.account))
+  /** The claim says other input than it was given: one record shows it. */
+  private async deny({ id, host, denial }: Case, isOpen: boolean): Promise<void> {
+    const { agent } = this
+    const height = await agent.attempt(
+      isOpen ? { kind: 'dispute.move', dispute: disputeIdOf(id, host), move: denial! } : { kind: 'dispute.open', claim: id, host, opening: denial! },
+      null,
+    )
+    if (height === null) return
+    this.sentIn.set(caseName(id, host), height)
+    agent.tell({ type: 'verdict', claim: hex(id), host, verdict: 'fallen' })
+  }
+
+  /**
+   * Whether the account can put up a bond, and when it has none in this game yet whether it can play to the end. Whose own claim it is goes as far as its money does: its
+   * stake is in question already.
+   */
+  private async affords(name: string, game: Game, bond: bigint, mine: boolean): Promise<boolean> {
+    const begun = mine || game.bonds.some(({ owner }) => hex(owner) === hex(this.agent.account))
     const needed = begun ? bond : reserveFor(game)
     const balance = await this.agent.sender.balance()
     if (balance >= needed) {

@@ -1,12 +1,12 @@
 // A dispute for people: its transactions as lines, and how it stands now.
-import { auditedOf } from '../../ledger/apply/audit.ts'
-import { claimFacts } from '../../ledger/apply/dispute.ts'
 import { decodeMove, type Move } from '../../ledger/dispute/moves.ts'
 import { type Standing, standingOf } from '../../ledger/dispute/story.ts'
 import { readGame } from '../../ledger/dispute-play.ts'
-import { type Dispute, keyOf } from '../../ledger/records.ts'
-import { State } from '../../ledger/state.ts'
+import { isInputProof } from '../../ledger/input-proof.ts'
+import type { Dispute } from '../../ledger/records.ts'
 import { hex } from '../../protocol/hash.ts'
+import { RefusedError } from '../ledger/client.ts'
+import { readSubject } from './subject.ts'
 import type { ChainView, Round } from './view.ts'
 
 /** One transaction of a dispute, as people and programs read it. */
@@ -24,6 +24,7 @@ export function roundLine({ height, transaction }: Round): RoundLine {
   if (body.kind === 'dispute.timeout') return { ...common, move: 'timeout', detail: 'time is over, or everything is decided' }
   const bytes = body.kind === 'dispute.open' ? body.opening : body.kind === 'dispute.judge' ? body.evidence : body.kind === 'dispute.move' ? body.move : null
   if (!bytes) return { ...common, move: body.kind, detail: '' }
+  if (isInputProof(bytes)) return { ...common, move: 'deny', detail: 'a record of the claim says other input than the job gave' }
   try {
     const move = decodeMove(bytes)
     return { ...common, move: move.kind, detail: detailOf(move) }
@@ -61,17 +62,9 @@ function detailOf(move: Move): string {
 /** A dispute as it stands, and the layers of its model; null for the standing of one that is decided. */
 export async function readStanding(view: ChainView, dispute: Dispute): Promise<{ standing: Standing; layers: number } | null> {
   if (dispute.verdict) return null
-  const state = new State()
-  const claim = await view.record(keyOf.claim(dispute.claim))
-  const session = claim ? null : await view.must(keyOf.session(dispute.claim))
-  const job = claim && (await view.must(keyOf.job(claim.job)))
-  if (claim) state.set(keyOf.claim(dispute.claim), claim)
-  if (claim && job) state.set(keyOf.job(claim.job), job)
-  if (session) state.set(keyOf.session(dispute.claim), session)
-  const model = job?.model ?? session!.model
-  const record = await view.must(keyOf.model(model))
-  state.set(keyOf.model(model), record)
-  const { game, machine } = readGame(dispute.game, claimFacts({ state }, auditedOf({ state }, dispute.claim), dispute.host))
+  const subject = await readSubject(view, dispute.claim, dispute.host)
+  if (!subject) throw new RefusedError('missing', 'The ledger no longer has the claim that this dispute is about.')
+  const { game, machine } = readGame(dispute.game, subject.facts)
   const clock = await view.clock()
-  return { standing: standingOf(game, machine, { tau: clock.activeMs, height: clock.height }), layers: record.layers }
+  return { standing: standingOf(game, machine, { tau: clock.activeMs, height: clock.height }), layers: subject.layers }
 }

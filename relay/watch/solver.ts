@@ -10,15 +10,22 @@ import { decodeSampler, noiseKeyOf, stopCodeOf } from '../../protocol/engine/ans
 import { TokenList } from '../../protocol/engine/proof/tokens.ts'
 import { equalBytes, fromHex, hex } from '../../protocol/hash.ts'
 import { decodeTokens, encodeTokens, type PinnedTokens } from '../ledger/pins.ts'
+import { recordsRootOf } from '../ledger/rows.ts'
 import type { Agent } from './agent.ts'
+import type { Mind } from './mind.ts'
 import { solverNonce } from './secrets.ts'
+import { evaluated, givenRows } from './segments.ts'
 
 interface Saved {
   tokenKey: string
   prompt: number[]
   tokens: number[]
   stop: number
+  /** Of a segment job: its records, and the rows that leave it (null where a token is chosen), in base64. */
+  segment?: { records: string; rows: string | null }
 }
+
+const fromBase64 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'))
 
 /** A job is not begun with less time than this to its deadline. */
 const leastMs = 5000
@@ -96,11 +103,12 @@ export class Solver {
   /** Why a job is not for this account. */
   private async unfit(job: Job, clock: Clock): Promise<string | null> {
     const { agent } = this
-    if (job.privacy !== privacyClasses.open) return 'its tokens are not open'
-    if (job.segment || job.programVersion !== 1) return 'it is not for a whole answer'
+    if (job.privacy !== privacyClasses.open && !agent.options.knows?.(hex(job.promptRoot)))
+      return 'its tokens are not open, and nobody has handed them to this machine'
+    if (job.programVersion !== 1) return 'it is for another version of the engine'
     if (job.fee < this.feeMin || job.fee < ownFees) return `its fee of ${job.fee} µ is too low`
     if (job.deadlineMs < Math.max(clock.timeMs, Date.now()) + leastMs) return 'its deadline is too near'
-    if (!(await agent.options.mindOf(hex(job.model)))) return 'its model is not here'
+    if (!(await this.mindOf(job))) return job.segment ? 'its layers are not here' : 'its model is not here'
     return null
   }
 
@@ -116,30 +124,61 @@ export class Solver {
     const { agent } = this
     const name = `solve ${hex(id)}`
     if (agent.failure(name)) return Number.POSITIVE_INFINITY
-    const pinned = await agent.view.pinned(`tokens/${hex(job.promptRoot)}`)
-    const prompt = pinned && decodeTokens(pinned)
+    const prompt = agent.options.knows?.(hex(job.promptRoot)) ?? (await this.pinnedPrompt(job))
     if (prompt?.kind !== 0 || !equalBytes(new TokenList(prompt.tokens, prompt.tokenKey, 0).root, job.promptRoot)) return clock.timeMs + againMs
-    const mind = (await agent.options.mindOf(hex(job.model)))!
+    const mind = (await this.mindOf(job))!
+    const part = await this.partOf(job)
+    const rows = part && part.from > 0 ? await givenRows(agent.view, job) : null
+    // Rows may be shown later than the job.
+    if (part && part.from > 0 && !rows) return clock.timeMs + againMs
     agent.work.add(name, job.deadlineMs, async (signal) => {
       const began = performance.now()
-      const question = {
-        prompt: prompt.tokens,
-        sampler: decodeSampler(job.sampler),
-        noise: noiseKeyOf(id, job.seed),
-        maxTokens: job.maxTokens,
-        stopIds: job.stopIds,
-      }
-      const { tokens, stop } = await mind.answer(question, signal)
-      const saved: Saved = { tokenKey: hex(prompt.tokenKey), prompt: prompt.tokens, tokens, stop: stopCodeOf(stop) }
-      agent.journal.put(`answer/${hex(id)}`, saved)
-      agent.tell({ type: 'answered', job: hex(id), tokens: tokens.length, ms: Math.round(performance.now() - began) })
+      const question = { sampler: decodeSampler(job.sampler), noise: noiseKeyOf(id, job.seed) }
+      const found = part
+        ? await evaluated(mind, id, { ...part, ...question, prompt: prompt.tokens, rows, stopIds: job.stopIds }, signal)
+        : await mind
+            .answer({ ...question, prompt: prompt.tokens, maxTokens: job.maxTokens, stopIds: job.stopIds }, signal)
+            .then(({ tokens, stop }): Omit<Saved, 'tokenKey' | 'prompt'> => ({ tokens, stop: stopCodeOf(stop) }))
+      agent.journal.put(`answer/${hex(id)}`, { tokenKey: hex(prompt.tokenKey), prompt: [...prompt.tokens], ...found } satisfies Saved)
+      agent.tell({
+        type: 'answered',
+        job: hex(id),
+        tokens: found.tokens.length,
+        ...(part ? { layers: { from: part.from, to: part.to } } : {}),
+        ms: Math.round(performance.now() - began),
+      })
     })
     return clock.timeMs + againMs
   }
 
-  private out(saved: Saved): { m: number; stop: number; outRoot: Uint8Array; logRoot: null } {
-    const list = new TokenList(saved.tokens, fromHex(saved.tokenKey), 1)
-    return { m: saved.tokens.length, stop: saved.stop, outRoot: list.root, logRoot: null }
+  private async mindOf({ model, segment }: Job): Promise<Mind | null> {
+    const { mindOf } = this.agent.options
+    return segment ? mindOf(hex(model), { from: segment.from, to: segment.to }) : mindOf(hex(model))
+  }
+
+  /** Layers of a segment job and whether they end the model; null for a whole answer, also where all layers are asked for. */
+  private async partOf({ model, segment }: Job): Promise<{ from: number; to: number; last: boolean } | null> {
+    if (!segment) return null
+    const { layers } = await this.agent.view.must(keyOf.model(model))
+    const { from, to } = segment
+    return from === 0 && to === layers ? null : { from, to, last: to === layers }
+  }
+
+  private async pinnedPrompt(job: Job): Promise<PinnedTokens | null> {
+    const pinned = await this.agent.view.pinned(`tokens/${hex(job.promptRoot)}`)
+    return pinned && decodeTokens(pinned)
+  }
+
+  private out({ tokens, tokenKey, stop, segment }: Saved): { m: number; stop: number; outRoot: Uint8Array; logRoot: Uint8Array | null } {
+    const records = segment ? recordsRootOf(fromBase64(segment.records)) : null
+    if (records && segment!.rows !== null) return { m: 1, stop, outRoot: records, logRoot: null }
+    const list = new TokenList(tokens, fromHex(tokenKey), 1)
+    return { m: tokens.length, stop, outRoot: list.root, logRoot: records }
+  }
+
+  /** What auditors compare: the answer's tokens, or the rows. */
+  private answer(id: Uint8Array, saved: Saved): Uint8Array {
+    return saved.segment && saved.segment.rows !== null ? this.out(saved).outRoot : answerOf(fromHex(saved.tokenKey), id, saved.stop, saved.tokens)
   }
 
   private async commit(id: Uint8Array, job: Job, saved: Saved): Promise<number | null> {
@@ -159,27 +198,40 @@ export class Solver {
     if (clock.timeMs >= commit.untilMs) return null
     const { chain } = await agent.options.client.chain()
     const out = this.out(saved)
-    const answer = answerOf(fromHex(saved.tokenKey), id, saved.stop, saved.tokens)
+    const answer = this.answer(id, saved)
     const claim = claimIdOf(outOf(id, out), agent.account)
     agent.track('claim', `${hex(claim)}/0`)
     if (await agent.attempt({ kind: 'job.reveal', job: id, ...out, answer, nonce: solverNonce(agent.options.secret, chain, id) }, null)) {
       agent.tell({ type: 'revealed', job: hex(id), claim: hex(claim), fee: String(job.fee) })
-      await this.pin(claim, saved)
+      await this.pin(claim, saved, job.privacy)
     }
     return 0
   }
 
-  private async pin(claim: Uint8Array, saved: Saved): Promise<void> {
+  /** Shows what stands behind a claim: to all where the job is open, else to whoever has this machine's files. */
+  private async pin(claim: Uint8Array, saved: Saved, privacy: number): Promise<void> {
+    const { view, journal } = this.agent
+    const { outRoot, logRoot } = this.out(saved)
+    const { segment } = saved
     const tokens: PinnedTokens = { tokenKey: fromHex(saved.tokenKey), kind: 1, tokens: saved.tokens }
-    await this.agent.view.pin(`tokens/${hex(this.out(saved).outRoot)}`, encodeTokens(tokens), { claim: hex(claim) })
-    this.agent.journal.put(`pinned/${hex(claim)}`, true)
+    const about = { claim: hex(claim) }
+    if (privacy !== privacyClasses.open) this.agent.options.keeps?.(tokens)
+    else {
+      if (segment) await view.pin(`records/${hex(logRoot ?? outRoot)}`, fromBase64(segment.records), about)
+      if (segment && segment.rows !== null) await view.pin(`rows/${hex(outRoot)}`, fromBase64(segment.rows), about)
+      else await view.pin(`tokens/${hex(outRoot)}`, encodeTokens(tokens), about)
+    }
+    journal.put(`pinned/${hex(claim)}`, true)
   }
 
   /** One's own claim on the chain: its tokens are shown, and it is paid when nobody can object any more. */
   async care(id: Uint8Array, claim: Claim, nowMs: number): Promise<void> {
     const { agent } = this
     const saved = this.saved(claim.job)
-    if (saved && !agent.journal.get(`pinned/${hex(id)}`)) await this.pin(id, saved)
+    if (saved && !agent.journal.get(`pinned/${hex(id)}`)) {
+      const job = await agent.view.record(keyOf.job(claim.job))
+      if (job) await this.pin(id, saved, job.privacy)
+    }
     const waiting = claim.auditing.phase === 'waiting' || claim.auditing.phase === 'drawn'
     if (nowMs < claim.finalMs || waiting || claim.disputes > 0) return
     if (await agent.attempt({ kind: 'job.claim', job: claim.job }, null)) agent.tell({ type: 'paid', job: hex(claim.job) })

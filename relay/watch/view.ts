@@ -1,16 +1,14 @@
 // The chain as an agent reads it: records of the last block, each proven under a header that the operator signed; lists of them; what is pinned; what happens.
+import { setTimeout } from 'node:timers/promises'
 import { z } from 'zod'
-import type { SignedHeader } from '../../ledger/block.ts'
-import { checkHeader, checkRecord } from '../../ledger/light.ts'
+import { checkRecord } from '../../ledger/light.ts'
 import { type Key, keyOf, type RecordKind, type RecordOf } from '../../ledger/records.ts'
 import { decodeTransaction, type Transaction } from '../../ledger/transaction.ts'
 import { fromHex, hex } from '../../protocol/hash.ts'
-import { verify } from '../../protocol/keys.ts'
-import { messageOf, RelayError } from '../errors.ts'
+import { messageOf } from '../errors.ts'
 import { type LedgerClient, RefusedError } from '../ledger/client.ts'
 import type { PinContext } from '../ledger/pins.ts'
 
-const provenJson = z.object({ value: z.string().nullable(), proof: z.string(), header: z.string().nullable() })
 const listJson = z.object({
   header: z.string().nullable(),
   records: z.array(z.object({ key: z.string(), value: z.string(), proof: z.string() })),
@@ -44,8 +42,6 @@ const pinsKept = 64
 
 export class ChainView {
   readonly client: LedgerClient
-  /** The last header whose signature was checked: every record of a block comes with the same one. */
-  private checked: { text: string; header: SignedHeader } | null = null
   /** Records that this round has read. */
   private readonly known = new Map<string, Promise<unknown>>()
   private remembers = false
@@ -65,27 +61,12 @@ export class ChainView {
   record<K extends RecordKind>(key: Key<K>): Promise<RecordOf<K> | null> {
     const before = this.known.get(key) as Promise<RecordOf<K> | null> | undefined
     if (before) return before
-    const asked = this.ask(key)
+    const asked = this.client.record(key, '?now=0')
     if (this.remembers) {
       this.known.set(key, asked)
       asked.catch(() => this.known.delete(key))
     }
     return asked
-  }
-
-  private async ask<K extends RecordKind>(key: Key<K>): Promise<RecordOf<K> | null> {
-    const answer = provenJson.parse(await this.client.json(`state/${key}?now=0`))
-    if (!answer.header) throw new RelayError('The ledger has no block yet.')
-    const header = await this.header(answer.header)
-    return checkRecord(header, key, answer.value === null ? null : fromHex(answer.value), fromHex(answer.proof))
-  }
-
-  private async header(text: string): Promise<SignedHeader> {
-    if (this.checked?.text !== text) {
-      const { genesis, chain } = await this.client.chain()
-      this.checked = { text, header: checkHeader({ chain, producers: [genesis.operator] }, fromHex(text), verify) }
-    }
-    return this.checked.header
   }
 
   async must<K extends RecordKind>(key: Key<K>): Promise<RecordOf<K>> {
@@ -99,7 +80,7 @@ export class ChainView {
     for (let after: string | null = ''; after !== null; ) {
       const page = listJson.parse(await this.client.json(`proofs/${kind}?limit=200&after=${encodeURIComponent(after)}`))
       if (!page.header) return
-      const header = await this.header(page.header)
+      const header = await this.client.header(page.header)
       for (const { key, value, proof } of page.records) {
         const record = checkRecord(header, key as Key<K>, fromHex(value), fromHex(proof))
         if (record) yield [key.slice(kind.length + 1), record]
@@ -162,21 +143,10 @@ export class ChainView {
         if (signal.aborted) return
         onGap(messageOf(error))
       }
-      await pause(waitMs, signal)
+      await setTimeout(waitMs, undefined, { signal }).catch(() => {})
     }
   }
 }
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(done, ms)
-    function done(): void {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    signal.addEventListener('abort', done, { once: true })
-  })
 
 /** Server-sent events of a body. */
 async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<{ event: string; data: string }> {

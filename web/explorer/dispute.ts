@@ -5,6 +5,7 @@ import { machineOfModel } from '../../ledger/dispute/judge.ts'
 import { decodeMove } from '../../ledger/dispute/moves.ts'
 import type { DisputedClaim } from '../../ledger/dispute-hook.ts'
 import { claimFactsOf } from '../../ledger/dispute-play.ts'
+import { isInputProof } from '../../ledger/input-proof.ts'
 import { decodeOpening, decodeReceiptClaim, type ReceiptClaim } from '../../ledger/receipt.ts'
 import { keyOf } from '../../ledger/records.ts'
 import type { Body, BodyOf } from '../../ledger/transaction.ts'
@@ -51,8 +52,10 @@ export async function tellDispute(ledger: Ledger, id: string): Promise<Told> {
 function moveOf(body: Body, isReceipt: boolean): Played['move'] {
   switch (body.kind) {
     case 'dispute.open':
+      if (!isReceipt && isInputProof(body.opening)) return 'denial'
       return decodeMove(isReceipt ? decodeOpening(body.opening).move : body.opening)
     case 'dispute.move':
+      if (isInputProof(body.move)) return 'denial'
       return decodeMove(body.move)
     case 'dispute.judge':
       return decodeMove(body.evidence)
@@ -83,6 +86,7 @@ async function jobFacts(ledger: Ledger, tx: ProvenTransaction, reveal: BodyOf<'j
     requester: created.tx.transaction.from,
     model: modelNamed(body.model),
     layers: body.segment?.layers ?? { from: 0, to: 0 },
+    boundary: null,
     job: { id: reveal.job, ...body },
     out: { m: reveal.m, stop: reveal.stop, outRoot: reveal.outRoot, logRoot: reveal.logRoot },
     host: 0,
@@ -105,6 +109,7 @@ async function receiptFacts(about: readonly ProvenTransaction[], session: Uint8A
     requester: owner,
     model: modelNamed(terms!.model),
     layers: { from: accused.from, to: accused.to },
+    boundary: null,
     job: { ...receipt, id: session, programVersion: 1, privacy: 0 },
     out: { m: receipt.m, stop: receipt.stop, outRoot: receipt.outRoot, logRoot: null },
     host,

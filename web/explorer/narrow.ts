@@ -31,8 +31,8 @@ export interface Round {
 
 export interface Played {
   by: string
-  /** Null: a timeout or resolve, whose move the ledger finds by itself. */
-  move: Move | null
+  /** Null: a timeout or resolve, whose move the ledger finds by itself. `denial`: a proof that needs no game (ledger/input-proof.ts). */
+  move: Move | 'denial' | null
 }
 
 interface Fork {
@@ -249,6 +249,8 @@ export function storyOf(machine: Machine, played: readonly Played[], now: () => 
   return played.map(({ by, move }) => {
     if (!move)
       return { kind: 'time', by, text: 'lets time decide: what nobody answered in time is lost, and what is decided is settled', bars: bars(), judged: null }
+    if (move === 'denial')
+      return { kind: 'shot', by, text: 'shows a record of the claim that says other input than the job gave: the claim falls', bars: bars(), judged: null }
     const verdict = move.kind === 'prove' ? judged(move) : null
     const text = tell(move)
     return { kind: move.kind, by, text, bars: bars(), judged: verdict }

@@ -17,6 +17,7 @@ const falseMind = (honest: Mind, model: Stage['model'], lies: boolean, seed: num
     const { tokens, stop } = await honest.answer(question, signal)
     return { tokens: lies ? tokens.map((token, i) => (i === seed % 3 ? (token + 1) % 70 : token)) : tokens, stop }
   },
+  evaluate: (question, signal) => honest.evaluate(question, signal),
   witness: async ({ machine, prompt, out }): Promise<Found> => {
     const unit = { layer: seed % machine.to, position: seed % machine.positions }
     const trace = new Trace({ machine, weights: model.weights, prompt, out }, (at, stage, values) => {

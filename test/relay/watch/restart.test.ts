@@ -83,6 +83,7 @@ test('a watcher that is killed in the middle of a dispute goes on where it was, 
       const { tokens, stop } = await stage.mind.answer(question, signal)
       return { tokens: tokens.map((token, i) => (i === 1 ? (token + 1) % 70 : token)), stop }
     },
+    evaluate: (question, signal) => stage.mind.evaluate(question, signal),
     witness: async (one, signal) => ({ ...(await stage.mind.witness(one, signal)), wrong: null, clean: true }),
   }
   stage.play('bob', { solve: { feeMin: 0n }, mind: liar, strategy: stubborn })

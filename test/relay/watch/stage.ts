@@ -38,7 +38,7 @@ export interface Player {
   stop(): Promise<void>
 }
 
-export interface PlayerOptions extends Partial<Pick<AgentOptions, 'solve' | 'share' | 'demand' | 'strategy'>> {
+export interface PlayerOptions extends Partial<Pick<AgentOptions, 'solve' | 'share' | 'demand' | 'strategy' | 'retained' | 'only' | 'knows' | 'keeps'>> {
   mind?: Mind
   journal?: Journal
 }
@@ -64,8 +64,14 @@ export class Stage {
     this.node = new LedgerNode({ folder: ':memory:', secret: operator.secret, genesis: { ...genesis, allocations, parameters: all }, now: () => this.nowMs })
   }
 
-  static async open(parameters: Partial<Parameters> = {}, people = ['ann', 'bob', 'cat', 'dan', 'eve'], seed = 1): Promise<Stage> {
-    const model = await tinyModel(smallCore('llama'), seed)
+  static async open(
+    parameters: Partial<Parameters> = {},
+    people = ['ann', 'bob', 'cat', 'dan', 'eve'],
+    seed = 1,
+    layers = 2,
+    given?: TinyModel,
+  ): Promise<Stage> {
+    const model = given ?? (await tinyModel({ ...smallCore('llama'), layers }, seed))
     const stage = new Stage(model, parameters, people)
     const app = new Hono()
     app.route('/ledger', ledgerRoutes(stage.node, { pins: stage.pins, submits: fast, reads: fast }))

@@ -19,6 +19,7 @@ const liarOf = (honest: Mind, at = 1): Mind => ({
     const { tokens, stop } = await honest.answer(question, signal)
     return { tokens: tokens.map((token, i) => (i === at ? (token + 1) % 70 : token)), stop }
   },
+  evaluate: (question, signal) => honest.evaluate(question, signal),
   witness: (one, signal) => honest.witness(one, signal),
 })
 
