@@ -4,13 +4,14 @@
 import { join } from '../protocol/hash.ts'
 import { formatAmount, subtract } from './amount.ts'
 import { auditCommit, auditReport } from './apply/audit.ts'
-import { channelClose, channelOpen, channelReclaim, channelSettle, channelTopUp } from './apply/channel.ts'
+import { channelClose, channelOpen, channelReclaim, channelTopUp } from './apply/channel.ts'
 import { disputeEquivocation, disputeJudge, disputeMove, disputeOpen, disputeTimeout } from './apply/dispute.ts'
 import { faucetGrant } from './apply/faucet.ts'
 import { jobCancel, jobClaim, jobCommit, jobCreate, jobExpire, jobReveal } from './apply/job.ts'
 import { modelRegister, modelSetFee, modelTransfer } from './apply/model.ts'
 import { parametersSet } from './apply/parameters.ts'
 import type { Rule } from './apply/rule.ts'
+import { channelEnd, channelSettle } from './apply/session.ts'
 import { stake, unstake } from './apply/stake.ts'
 import { transfer } from './apply/transfer.ts'
 import { validatorsSet } from './apply/validators.ts'
@@ -49,6 +50,7 @@ const rules: { [K in Kind]: Rule<K> } = {
   'faucet.grant': faucetGrant,
   'parameters.set': parametersSet,
   'validators.set': validatorsSet,
+  'channel.end': channelEnd,
 }
 
 /** Checks that need no state but the sender's account; also what a node does before it queues a transaction. Throws LedgerError. */
@@ -65,7 +67,7 @@ export function checkEnvelope(context: Pick<Context, 'chain' | 'parameters'>, tr
 export const signedBytes = (chain: Uint8Array, transaction: Transaction): Uint8Array => join([chain, transaction.unsigned])
 
 /** Whether the fee comes out of what the transaction brings, not out of the sender's balance: a host without money must be able to be paid. */
-const feeFromProceeds = (body: Body): boolean => body.kind === 'channel.settle'
+const feeFromProceeds = (body: Body): boolean => body.kind === 'channel.settle' || body.kind === 'channel.end'
 
 /** Applies a transaction. Throws LedgerError, the state and events then being what they were. */
 export function applyTransaction(context: Context, transaction: Transaction): void {

@@ -1,14 +1,15 @@
 // Paying for a session while its tokens stream: what the requester quotes and signs, what a host checks before it goes on. Pure; messages are the mesh's business, and
 // what counts in the end is `channel.settle`.
+import { equalBytes } from '../protocol/hash.ts'
 import { add, least } from './amount.ts'
 import type { Verify } from './context.ts'
 import { LedgerError } from './errors.ts'
 import { leastFee, type Parameters } from './genesis.ts'
 import type { Channel, ModelRecord } from './records.ts'
-import { type BodyOf, type SessionTerms, signVoucher, termsHash, type Voucher, voucherBytes } from './transaction.ts'
+import { type BodyOf, endDomain, othersOf, type SessionTerms, signEnd, signVoucher, termsHash, type Voucher, voucherBytes } from './transaction.ts'
 
-/** Bytes of a settlement with the terms of `hosts` hosts, rounded up (three hosts: 414, measured). */
-const settlementBytes = (hosts: number): number => 320 + hosts * 44
+/** Bytes of a settlement with the terms and the words of `hosts` hosts, rounded up (three hosts, one of whom sends it: 547, measured). */
+const settlementBytes = (hosts: number): number => 330 + hosts * 110
 
 /** What is paid for `tokens` tokens: each at the model's price, and the ledger fee of one settlement, which comes out of what the voucher brings. */
 export const priceOf = (p: Parameters, model: Pick<ModelRecord, 'price'>, hosts: number, tokens: number): bigint =>
@@ -80,8 +81,9 @@ export function checkTerms(p: Parameters, channel: Channel | null, model: ModelR
   if (layer !== model.layers) throw new LedgerError('range', 'the hosts do not hold all layers')
 }
 
-/** Host: a newer voucher takes the place of `held`. Throws LedgerError: stale, range or signature. */
+/** Host: a newer voucher takes the place of `held`, and none that of the last one. Throws LedgerError: stale, range or signature. */
 export function acceptVoucher(session: PaidSession, held: SignedVoucher | null, next: SignedVoucher, verify: Verify): SignedVoucher {
+  if (held?.last) throw new LedgerError('stale', 'the session has had its last voucher')
   if (next.amount <= (held?.amount ?? 0n)) throw new LedgerError('stale', 'the voucher pays no more than the one before')
   if (next.amount > session.terms.limit) throw new LedgerError('range', 'the voucher is above the limit of its session')
   if (!verify(session.owner, 'voucher', voucherBytes(session.chain, voucherOf(session, next)), next.signature))
@@ -119,6 +121,30 @@ export const settlementOf = (session: PaidSession, held: SignedVoucher, known: b
   receipt: held.receipt,
   voucher: held.signature,
 })
+
+/** Host: its word that the session ends with the last voucher, which it holds. Whoever has said so takes no other voucher. */
+export const endWith = (secret: Uint8Array, session: PaidSession, held: SignedVoucher): Uint8Array => signEnd(secret, session.chain, voucherOf(session, held))
+
+/** Whether the account of a host has said so. */
+export const isEnd = (session: PaidSession, last: SignedVoucher, account: Uint8Array, end: Uint8Array, verify: Verify): boolean =>
+  last.last && verify(account, endDomain, voucherBytes(session.chain, voucherOf(session, last)), end)
+
+/** The transaction that brings the last voucher and ends the session in its block. `ends`: every host's word, in ring order. `from`: who sends it, a host or the owner. */
+export function endingOf(session: PaidSession, last: SignedVoucher, ends: readonly Uint8Array[], from: Uint8Array, known: boolean): BodyOf<'channel.end'> {
+  const { owner, channel, session: number, terms } = session
+  const endOf = (account: Uint8Array): Uint8Array => ends[terms.hosts.findIndex((one) => equalBytes(one.account, account))]!
+  return {
+    kind: 'channel.end',
+    owner,
+    channel,
+    session: number,
+    terms: known ? null : terms,
+    amount: last.amount,
+    receipt: last.receipt,
+    voucher: last.signature,
+    ends: othersOf(terms.hosts, from).map(endOf),
+  }
+}
 
 /** Requester: how much of a channel can be promised to a new session, given what open promises may still take. */
 export const freeOf = (channel: Channel, promised: readonly { limit: bigint; reserved: boolean }[]): bigint => {

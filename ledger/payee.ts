@@ -8,7 +8,7 @@ import { LedgerError } from './errors.ts'
 import { chainNumber, type Parameters } from './genesis.ts'
 import { checkHeader, checkRecord } from './light.ts'
 import { sessionIdOf } from './names.ts'
-import { acceptVoucher, checkTerms, type PaidSession, priceOf, type SignedVoucher } from './pay.ts'
+import { acceptVoucher, checkTerms, endWith, isEnd, type PaidSession, priceOf, type SignedVoucher } from './pay.ts'
 import { encodeReceiptClaim, signReceiptClaim } from './receipt.ts'
 import { keyOf, type ModelRecord } from './records.ts'
 import { decodeOpeningTerms, decodeVoucher, encodeKept, type SessionOpening } from './session.ts'
@@ -90,7 +90,9 @@ function checkOwner(chain: Uint8Array, { owner, channel, session, terms, signatu
 class Leg implements EarningLeg {
   readonly session: string
   readonly owner: string
+  readonly hosts: number
   private held: SignedVoucher | null = null
+  private ends: readonly Uint8Array[] = []
   private readonly paid: PaidSession
   private readonly index: number
   private readonly model: ModelRecord
@@ -107,6 +109,7 @@ class Leg implements EarningLeg {
     this.verify = verify
     this.session = hex(sessionIdOf(paid.chain, paid.owner, paid.channel, paid.session))
     this.owner = hex(paid.owner)
+    this.hosts = paid.terms.hosts.length
   }
 
   accept(bytes: Uint8Array): { tokens: number; last: boolean } {
@@ -118,7 +121,19 @@ class Leg implements EarningLeg {
   }
 
   record(): Uint8Array {
-    return encodeKept({ session: this.paid, host: this.index, voucher: this.held! })
+    return encodeKept({ session: this.paid, host: this.index, voucher: this.held!, ends: this.ends })
+  }
+
+  end(): Uint8Array | null {
+    return this.held?.last ? endWith(this.secret, this.paid, this.held) : null
+  }
+
+  ended(ends: readonly Uint8Array[]): boolean {
+    const { held, paid, verify } = this
+    const { hosts } = paid.terms
+    if (!held || ends.length !== hosts.length || !hosts.every(({ account }, i) => isEnd(paid, held, account, ends[i]!, verify))) return false
+    this.ends = ends
+    return true
   }
 
   sign(answer: ClaimedAnswer, records: Uint8Array): { claim: Uint8Array; signature: Uint8Array } {

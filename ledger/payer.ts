@@ -9,10 +9,10 @@ import type { Verify } from './context.ts'
 import { LedgerError } from './errors.ts'
 import { chainNumber, type Parameters } from './genesis.ts'
 import { sessionIdOf } from './names.ts'
-import { type PaidSession, payFor, priceOf, type SignedVoucher } from './pay.ts'
+import { isEnd, type PaidSession, payFor, priceOf, type SignedVoucher } from './pay.ts'
 import { receiptBytes, receiptsRoot } from './receipt.ts'
 import type { ModelRecord } from './records.ts'
-import { type Evidence, encodeOpeningTerms, encodeVoucher } from './session.ts'
+import { type Evidence, encodeKept, encodeOpeningTerms, encodeVoucher } from './session.ts'
 import { sessionTerms, signVoucher, termsHash } from './transaction.ts'
 
 /** Numbers of sessions that are this question's alone, each with proofs that the ledger does not know it yet. */
@@ -23,6 +23,8 @@ export interface Stock {
   giveBack(number: number): void
   /** Signed now: `amount` µ of `limit` at most go there. `untilMs`: vouchers are worth nothing from then on. */
   promised(number: number, limit: bigint, amount: bigint, untilMs: number): void
+  /** Every host has signed that it ends with `amount` µ. `kept`: encodeKept, for the owner to end it when no host does. */
+  ended(number: number, limit: bigint, amount: bigint, untilMs: number, kept: Uint8Array): void
 }
 
 export interface PayerOptions {
@@ -116,6 +118,17 @@ class Leg implements PayingLeg {
       if (error instanceof LedgerError) return false
       throw error
     }
+  }
+
+  isEnd(host: number, end: Uint8Array): boolean {
+    const { account } = this.paid.terms.hosts[host]!
+    return this.last !== null && isEnd(this.paid, this.last, account, end, this.options.verify)
+  }
+
+  ended(ends: readonly Uint8Array[]): void {
+    const { session, terms } = this.paid
+    const kept = encodeKept({ session: this.paid, host: 0, voucher: this.last!, ends })
+    this.options.stock.ended(session, terms.limit, this.amount, terms.untilMs, kept)
   }
 
   abandon(): void {

@@ -3,8 +3,8 @@
 
 import { fromHex } from '../protocol/hash.ts'
 import { drawAudit, endAudit } from './apply/audit.ts'
-import { endSession } from './apply/channel.ts'
 import { endCommit } from './apply/job.ts'
+import { endSession } from './apply/session.ts'
 import { releaseUnbonding } from './apply/stake.ts'
 import type { Context } from './context.ts'
 import { closeEpoch, creditWork, payWork } from './emission.ts'

@@ -1,8 +1,9 @@
 // Bytes of paid sessions beside those that the ledger itself sees: what an open carries, a voucher on its way, and what a host keeps until it is paid.
-import { amount, bytesUpTo, decodeAs, encodeAs, flag, hash, integer, type Of, signature, struct, u8, u32 } from './codec.ts'
+import { equalBytes } from '../protocol/hash.ts'
+import { amount, bytesUpTo, decodeAs, encodeAs, flag, hash, integer, list, type Of, signature, struct, u8, u32 } from './codec.ts'
 import { LedgerError } from './errors.ts'
 import type { PaidSession, SignedVoucher } from './pay.ts'
-import { sessionTerms } from './transaction.ts'
+import { sessionTerms, termsHash } from './transaction.ts'
 
 /** Proofs under one header: of the channel, and that the ledger has not seen this session yet. */
 export const evidence = struct({
@@ -35,7 +36,7 @@ export const encodeVoucher = (one: SignedVoucher): Uint8Array => encodeAs(vouche
 /** Throws LedgerError. */
 export const decodeVoucher = (data: Uint8Array): SignedVoucher => decodeAs(voucher, data, 'voucher')
 
-const kept = struct({
+const kept = {
   version: u8,
   /** Genesis hash. */
   chain: hash,
@@ -46,23 +47,44 @@ const kept = struct({
   /** Index of the host that keeps it. */
   host: integer(0, 31),
   voucher,
-})
+} as const
+const keptCodec = struct(kept)
+/** Version 2: with every host's word that the session ends with that voucher, in ring order. */
+const keptEnded = struct({ ...kept, ends: list(signature, 32) })
 
-/** What a host needs to be paid: a session, its own place in it, and the last voucher. */
+/** What is needed to be paid: a session, one's own place in it (of a requester: 0), the last voucher, and every host's word that it is the last one, or nothing. */
 export interface KeptSession {
   session: PaidSession
   host: number
   voucher: SignedVoucher
+  ends: readonly Uint8Array[]
 }
 
-export const encodeKept = ({ session, host, voucher: held }: KeptSession): Uint8Array => {
+export const encodeKept = ({ session, host, voucher: held, ends }: KeptSession): Uint8Array => {
   const { chain, owner, channel, session: number, terms } = session
-  return encodeAs(kept, { version: 1, chain, owner, channel, session: number, terms, host, voucher: held })
+  const fields = { chain, owner, channel, session: number, terms, host, voucher: held }
+  return ends.length === 0 ? encodeAs(keptCodec, { version: 1, ...fields }) : encodeAs(keptEnded, { version: 2, ...fields, ends: [...ends] })
+}
+
+/**
+ * What stays of two records of one session: the better voucher, and everybody's word once it is there. Throws LedgerError (stale) when a voucher would be the last one beside
+ * another: an account never says two ends, not even after a crash or from two tabs.
+ */
+export function betterKept(before: Uint8Array | null, next: Uint8Array): Uint8Array {
+  if (!before) return next
+  const [had, got] = [decodeKept(before), decodeKept(next)]
+  if (equalBytes(had.voucher.signature, got.voucher.signature)) return got.ends.length >= had.ends.length ? next : before
+  const isLess = got.voucher.amount <= had.voucher.amount
+  if (had.voucher.last || (isLess && got.voucher.last) || !equalBytes(termsHash(had.session.terms), termsHash(got.session.terms)))
+    throw new LedgerError('stale', 'another voucher of this session is kept already')
+  return isLess ? before : next
 }
 
 /** Throws LedgerError. */
 export function decodeKept(data: Uint8Array): KeptSession {
-  const { version, chain, owner, channel, session, terms, host, voucher: held } = decodeAs(kept, data, 'kept session')
-  if (version !== 1) throw new LedgerError('encoding', `a kept session has version ${version}, this program knows 1`)
-  return { session: { chain, owner, channel, session, terms }, host, voucher: held }
+  // The version stands behind the head of the list.
+  const isEnded = data[1] === 2
+  const { version, chain, owner, channel, session, terms, host, voucher: held, ...rest } = decodeAs(isEnded ? keptEnded : keptCodec, data, 'kept session')
+  if (version !== (isEnded ? 2 : 1)) throw new LedgerError('encoding', `a kept session has version ${version}, this program knows 1 and 2`)
+  return { session: { chain, owner, channel, session, terms }, host, voucher: held, ends: 'ends' in rest ? (rest.ends as Uint8Array[]) : [] }
 }

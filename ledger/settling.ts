@@ -3,10 +3,11 @@
 import { hex } from '../protocol/hash.ts'
 import { LedgerError } from './errors.ts'
 import { sessionIdOf } from './names.ts'
-import { settlementOf } from './pay.ts'
+import { endingOf, settlementOf } from './pay.ts'
 import { keyOf, type Session } from './records.ts'
 import type { RemoteLedger } from './remote.ts'
 import { decodeKept, type KeptSession } from './session.ts'
+import type { BodyOf } from './transaction.ts'
 
 /** What a host has kept, by the ledger's name of the session. */
 export interface KeptVouchers {
@@ -73,6 +74,12 @@ export async function settlePass(
   return { settled, againMs, problem }
 }
 
+/** What a host sends to be paid: with every host's word the session ends at once. */
+export function settlementBy({ session, host, voucher, ends }: KeptSession, known: boolean): BodyOf<'channel.settle'> | BodyOf<'channel.end'> {
+  if (ends.length === 0) return settlementOf(session, voucher, known)
+  return endingOf(session, voucher, ends, session.terms.hosts[host]!.account, known)
+}
+
 async function settleOne(one: KeptSession, ledger: RemoteLedger, secret: Uint8Array, nowMs: number): Promise<Pick<Settled, 'by' | 'amount' | 'bytes'> | null> {
   const { session, voucher } = one
   const { amount } = voucher
@@ -86,13 +93,15 @@ async function settleOne(one: KeptSession, ledger: RemoteLedger, secret: Uint8Ar
   if (known && known.settled >= amount) return { by: 'other', amount, bytes: 0 }
   if ((known && !known.open) || nowMs >= session.terms.untilMs) return { by: 'nobody', amount, bytes: 0 }
   try {
-    const { bytes } = await ledger.submit(secret, settlementOf(session, voucher, known !== null))
+    const { bytes } = await ledger.submit(secret, settlementBy(one, known !== null))
     return { by: 'self', amount, bytes }
   } catch (error) {
     if (!(error instanceof LedgerError)) throw error
     // Acknowledged by nobody, but there: our own, whose answer was lost, or another host's in this very block.
     if (error.code === 'stale') return { by: 'other', amount, bytes: 0 }
     if (error.code === 'nonce' || error.code === 'proof' || error.code === 'missing') return null
+    // A relay that is older than ends, or words that it finds wrong: the voucher alone is worth the same to a host.
+    if (one.ends.length > 0) return settleOne({ ...one, ends: [] }, ledger, secret, nowMs)
     throw error
   }
 }

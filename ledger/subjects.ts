@@ -64,6 +64,7 @@ export function subjectsOf(chain: Uint8Array, transaction: Pick<Transaction, 'fr
       add('account', body.host)
       break
     case 'channel.settle':
+    case 'channel.end':
       add('session', sessionIdOf(chain, body.owner, body.channel, body.session))
       add('account', body.owner)
       if (body.terms) {

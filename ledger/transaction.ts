@@ -122,6 +122,20 @@ const bodies = {
   'faucet.grant': struct({ to: hash }),
   'parameters.set': struct({ parameters }),
   'validators.set': struct({ validators: list(struct({ key: hash, power: integer(0, 1_000_000_000) }), 256) }),
+  /** A settlement by the last voucher that all hosts call the last one: the session ends at once. */
+  'channel.end': struct({
+    owner: hash,
+    channel: u32,
+    session: u32,
+    /** Null once the ledger knows the session. */
+    terms: optional(sessionTerms),
+    amount,
+    receipt: hash,
+    /** Of the owner, `last` being true in it. */
+    voucher: signature,
+    /** Of othersOf(hosts, sender), in that order: signEnd over the same bytes. */
+    ends: list(signature, hostsMax),
+  }),
 } as const
 
 export type Kind = keyof typeof bodies
@@ -214,6 +228,14 @@ export type Voucher = Of<typeof voucherCodec>
 export const voucherBytes = (chain: Uint8Array, voucher: Voucher): Uint8Array => join([chain, encodeAs(voucherCodec, voucher)])
 
 export const signVoucher = (secret: Uint8Array, chain: Uint8Array, voucher: Voucher): Uint8Array => sign(secret, 'voucher', voucherBytes(chain, voucher))
+
+/** Accounts whose word an end needs when `from` sends it, in ring order: one may stand behind several hosts. */
+export const othersOf = (hosts: readonly { account: Uint8Array }[], from: Uint8Array): Uint8Array[] =>
+  hosts.flatMap(({ account }, i) => (equalBytes(account, from) || hosts.findIndex((one) => equalBytes(one.account, account)) < i ? [] : [account]))
+
+/** A host's word that a session ends with this very voucher, which it holds: over the voucher's bytes, under domain "session-end". */
+export const signEnd = (secret: Uint8Array, chain: Uint8Array, voucher: Voucher): Uint8Array => sign(secret, endDomain, voucherBytes(chain, voucher))
+export const endDomain = 'session-end'
 
 /** Solver's commitment: H("commit", genesis hash, claimant, out, nonce); dispute.md 2.2. */
 export const commitmentOf = (chain: Uint8Array, claimant: Uint8Array, out: Uint8Array, nonce: Uint8Array): Uint8Array =>

@@ -8,12 +8,14 @@ import type { Presence } from '../protocol/peer/presence.ts'
 import type { Parameters } from './genesis.ts'
 import { decodeRecordAt } from './light.ts'
 import { sessionIdOf } from './names.ts'
-import { freeOf, priceOf, type Quote } from './pay.ts'
+import { PreparedNumbers } from './numbers.ts'
+import { endingOf, freeOf, priceOf, type Quote } from './pay.ts'
 import { createPayer, type Stock } from './payer.ts'
-import { type Channel, keyOf, type ModelRecord } from './records.ts'
-import type { Proven, RemoteLedger } from './remote.ts'
-import type { Evidence } from './session.ts'
+import { type Channel, keyOf, type ModelRecord, type Session } from './records.ts'
+import type { RemoteLedger } from './remote.ts'
+import { decodeKept } from './session.ts'
 import { Standings } from './standing.ts'
+import type { Body } from './transaction.ts'
 
 /** Signed and not yet seen on the ledger: at most `limit` µ of the channel may go there, `amount` at least. */
 export interface Promised {
@@ -21,6 +23,8 @@ export interface Promised {
   limit: bigint
   amount: bigint
   untilMs: number
+  /** Every host has signed that it ends with `amount`: encodeKept of session.ts. */
+  end?: Uint8Array
 }
 
 /** What processes or tabs of one account share. `channel` names chain, owner and number. */
@@ -52,10 +56,10 @@ const settlementsMax = 3
 const hostsMax = 8
 /** A new channel holds this many times the limit of the question that it is opened for. */
 const depositTimes = 10n
-/** Numbers taken at once: a ring and those that may follow it. */
-const numbersAtOnce = 4
 /** Channels of an account that are looked at, newest first. */
 const channelsMax = 16
+/** Ending a session of eight hosts costs about half of this, µ: less is not worth a transaction. */
+const endFeeMax = 2000n
 /** Proofs asked for at once. */
 const keysMax = 48
 
@@ -133,7 +137,8 @@ export class Wallet {
     return found
   }
 
-  private async promisedOf(chain: Uint8Array, number: number, channel: Channel): Promise<bigint> {
+  /** What is signed of a channel and not over, with what the ledger knows of it. */
+  private async openOf(chain: Uint8Array, number: number): Promise<{ promised: Promised; session: Session | null }[]> {
     const name = nameOfChannel(chain, this.account, number)
     const now = this.nowMs()
     const open: Promised[] = []
@@ -141,23 +146,46 @@ export class Wallet {
       if (one.untilMs <= now) this.store.forget(name, one.number)
       else open.push(one)
     }
-    let waiting: Promised[] = []
+    const found: { promised: Promised; session: Session | null }[] = []
     for (let at = 0; at < open.length; at += keysMax) {
       const some = open.slice(at, at + keysMax)
-      const proven = await this.ledger.prove(some.map((one) => keyOf.session(sessionIdOf(chain, this.account, number, one.number))))
-      some.forEach((one, i) => {
-        // What the ledger has seen has left the deposit already.
-        if (proven.entries[i]!.value) this.store.forget(name, one.number)
-        else waiting = [...waiting, one]
-      })
+      const keys = some.map((one) => keyOf.session(sessionIdOf(chain, this.account, number, one.number)))
+      const proven = await this.ledger.prove(keys)
+      for (const [i, promised] of some.entries()) {
+        const session = decodeRecordAt(proven, keys[i]!)
+        // What the ledger has seen has left the deposit already; what hosts have not ended may still be ended from here.
+        if (session && !(session.open && promised.end)) this.store.forget(name, promised.number)
+        else found.push({ promised, session })
+      }
     }
-    return (
-      channel.deposit -
-      freeOf(
-        channel,
-        waiting.map((one) => ({ limit: one.limit, reserved: false })),
-      )
-    )
+    return found
+  }
+
+  private async promisedOf(chain: Uint8Array, number: number, channel: Channel): Promise<bigint> {
+    const open = await this.openOf(chain, number)
+    // All hosts have signed that they want no more than what an end says.
+    const promised = open.map(({ promised: { limit, amount, end }, session }) => ({ limit: end ? amount : limit, reserved: session !== null }))
+    return channel.deposit - freeOf(channel, promised)
+  }
+
+  /**
+   * Ends sessions whose hosts have signed that they are over and have not ended them, when what returns makes room for `limit` µ in a channel. Whether that will be so
+   * once a block has it. Throws LedgerError, and what the network throws.
+   */
+  async endLeft(limit: bigint): Promise<boolean> {
+    const { chain } = await this.ledger.chain()
+    for (const { number, deposit, promised, closesMs } of await this.channels()) {
+      if (closesMs !== null) continue
+      const left = (await this.openOf(chain, number)).filter(({ session }) => session && session.reserved > endFeeMax)
+      const back = left.reduce((sum, { session }) => sum + session!.reserved - endFeeMax, 0n)
+      if (left.length === 0 || deposit - promised + back < limit) continue
+      for (const one of left) {
+        const { session, voucher, ends } = decodeKept(one.promised.end!)
+        await this.submit(endingOf(session, voucher, ends, this.account, true))
+      }
+      return true
+    }
+    return false
   }
 
   /**
@@ -191,6 +219,7 @@ export class Wallet {
         told.set(number, most)
         store.promise(name, { number, limit: most, amount, untilMs })
       },
+      ended: (number, limit, amount, untilMs, end) => store.promise(name, { number, limit, amount, untilMs, end }),
     }
     const standing = (one: PeerKey) => standings.of(one)
     const payer = createPayer({ secret, account, chain, parameters, model, channel, limit, stock, standing, nowMs, verify: verifyKey })
@@ -204,75 +233,13 @@ export class Wallet {
     }
   }
 
+  /** Signs with the next nonce and the least fee. Throws LedgerError. */
+  submit(body: Body): Promise<unknown> {
+    return this.ledger.submit(this.secret, body)
+  }
+
   /** For PreparedNumbers. */
-  takeNumbers(name: string, atLeast: number): Promise<number> {
-    return this.store.takeNumbers(name, numbersAtOnce, atLeast)
-  }
-}
-
-/** Numbers of sessions with their proofs, a few ahead. */
-class PreparedNumbers {
-  private ready: { number: number; evidence: Evidence }[] = []
-  private filling: Promise<void> | null = null
-  private readonly wallet: Wallet
-  private readonly chain: Uint8Array
-  private readonly channel: number
-  private readonly name: string
-  private readonly used = new Map<number, Evidence>()
-
-  constructor(wallet: Wallet, chain: Uint8Array, channel: number, name: string) {
-    this.wallet = wallet
-    this.chain = chain
-    this.channel = channel
-    this.name = name
-  }
-
-  take(): { number: number; evidence: Evidence } | null {
-    const next = this.ready.shift() ?? null
-    if (next) this.used.set(next.number, next.evidence)
-    if (this.ready.length < 2) void this.fill().catch(() => {})
-    return next
-  }
-
-  giveBack(number: number): void {
-    const evidence = this.used.get(number)
-    if (evidence) this.ready.unshift({ number, evidence })
-  }
-
-  /** Renews the proofs of what is ready, and takes more numbers when few are left. */
-  fill(): Promise<void> {
-    this.filling ??= this.work().finally(() => {
-      this.filling = null
-    })
-    return this.filling
-  }
-
-  private async work(): Promise<void> {
-    let numbers = this.ready.map((one) => one.number)
-    for (let atLeast = 0, tries = 0; numbers.length < 2 && tries < 16; tries++) {
-      const first = await this.wallet.takeNumbers(this.name, atLeast)
-      const fresh = Array.from({ length: numbersAtOnce }, (_, i) => first + i)
-      // A store that was lost counts from zero again: the ledger knows which numbers were used.
-      const proven = await this.prove(fresh)
-      numbers = [...numbers, ...fresh.filter((_, i) => !proven.entries[i + 1]!.value)]
-      atLeast = (first + numbersAtOnce) * (numbers.length === 0 ? 2 : 1)
-    }
-    const proven = await this.prove(numbers)
-    const { header, entries } = proven
-    const channel = entries[0]!
-    const evidence = (i: number): Evidence => ({ header, channel: channel.value!, channelProof: channel.proof, absence: entries[i + 1]!.proof })
-    // While this was asked, some may have been taken or come back: those keep the proofs they had.
-    const renewed = new Map(numbers.map((number, i) => [number, evidence(i)]))
-    const before = this.ready.filter((one) => !renewed.has(one.number))
-    this.ready = [...numbers.filter((number) => !this.used.has(number)).map((number) => ({ number, evidence: renewed.get(number)! })), ...before]
-    for (const number of numbers) if (this.used.has(number)) this.used.set(number, renewed.get(number)!)
-  }
-
-  private prove(numbers: readonly number[]): Promise<Proven> {
-    const { account } = this.wallet
-    return this.wallet.ledger.prove([
-      keyOf.channel(account, this.channel),
-      ...numbers.map((n) => keyOf.session(sessionIdOf(this.chain, account, this.channel, n))),
-    ])
+  takeNumbers(name: string, count: number, atLeast: number): Promise<number> {
+    return this.store.takeNumbers(name, count, atLeast)
   }
 }

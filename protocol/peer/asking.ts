@@ -238,6 +238,11 @@ export class Asking {
     if (this.state === 'paying') this.concludePaid()
   }
 
+  /** What was or is paid, whatever became of the answer. */
+  get purse(): Paying | null {
+    return this.paying ?? this.settled
+  }
+
   claim(peer: PeerKey, message: MessageOf<'claim'>): void {
     if (this.state !== 'closing' || !this.paying) return
     if (!this.paying.claim(peer, message, claimedAnswerOf(this.plan, this.ctx.self, this.words, this.stop!)))
@@ -538,7 +543,7 @@ export class Asking {
 
   private done(): void {
     this.state = 'done'
-    const paying = this.paying ?? this.settled
+    const { purse: paying } = this
     const payments = paying?.summary() ?? []
     if (paying && payments.length > 0)
       this.ctx.notice({ of: 'ask', what: 'paid', ask: this.plan.ask, paid: paying.paid, limit: paying.limit, tokens: this.answered, legs: payments })

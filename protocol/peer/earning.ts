@@ -12,6 +12,8 @@ import type { Seat } from './seat.ts'
 
 /** The last voucher comes a round trip after the claims: what is held is settled when it has not come by then. */
 const lastMsMax = 5000
+/** Every host's word comes a round trip after the last voucher is kept everywhere. Without it this host settles alone, and what was not used returns later. */
+const endMsMax = 2000
 /** A seat whose rows wait for a voucher this long is given up. Twice a requester's own patience with a lost message. */
 export const unpaidMsMax = 8000
 /** Rows whose roots are made in one go: half a millisecond (measured, hidden 576), so that frames do not wait behind them. */
@@ -40,6 +42,8 @@ export class Earning {
   last = false
   /** Answer tokens that this host had computed when its seat ended, guesses left out. */
   computed = 0
+  /** Every host's word that it ends is kept too, or there is nobody else. */
+  ended = false
   /** When it is brought to the ledger whatever comes; null while its seat is served. */
   until: number | null = null
 
@@ -55,6 +59,11 @@ export class Earning {
   /** Tokens of the answer that may be computed: guesses ride on top, so that no more than `credit` are ever ahead. */
   get reach(): number {
     return (this.start ?? 0) + this.paid + this.credit - draftMax
+  }
+
+  /** Nothing more will be paid, and all of it is kept. */
+  get isOver(): boolean {
+    return this.last && this.paid === this.taken
   }
 
   get owed(): number {
@@ -100,10 +109,23 @@ export class Earnings {
   /** The seat is served on these terms from now on. */
   enter(seat: Seat, earning: Earning | null): void {
     if (seat.earning && seat.earning !== earning) this.leave(seat, true)
+    seat.keepsRows = (this.ctx.earnings.rowsBytesMax ?? 0) > 0
     seat.pay(earning)
     if (!earning) return
     earning.until = null
     this.legs.set(earning.leg.session, earning)
+  }
+
+  /** Rows that entered, kept for a defence: the longest answers let theirs go when they are too many together. */
+  trim(seats: Iterable<Seat>): void {
+    const most = this.ctx.earnings.rowsBytesMax ?? 0
+    const all = [...seats].flatMap(({ boundaries }) => (boundaries && boundaries.keptBytes > 0 ? [boundaries] : []))
+    let sum = all.reduce((bytes, one) => bytes + one.keptBytes, 0)
+    for (const one of all.sort((a, b) => b.keptBytes - a.keptBytes)) {
+      if (sum <= most) return
+      sum -= one.keptBytes
+      one.forget()
+    }
   }
 
   voucher(peer: PeerKey, message: MessageOf<'voucher'>): void {
@@ -126,15 +148,37 @@ export class Earnings {
   kept(leg: string, mark: number): void {
     const earning = this.legs.get(leg)
     if (!earning) return
-    earning.paid = Math.max(earning.paid, mark)
-    this.tell(earning)
-    const { session } = earning
-    this.ctx.notice({ of: 'host', what: 'vouched', session, leg, modelId: earning.modelId, tokens: earning.paid })
-    if (earning.last && earning.paid === earning.taken && earning.until !== null) this.settle(earning)
+    if (!earning.ended) {
+      earning.paid = Math.max(earning.paid, mark)
+      if (earning.isOver && earning.leg.hosts === 1) earning.ended = true
+      this.tell(earning)
+      const { session } = earning
+      this.ctx.notice({ of: 'host', what: 'vouched', session, leg, modelId: earning.modelId, tokens: earning.paid })
+    }
+    this.windUp(earning)
+  }
+
+  /** Every host's word that a session ends: it goes along to the ledger. */
+  ended(peer: PeerKey, message: MessageOf<'ended'>): void {
+    const earning = this.legs.get(message.leg)
+    if (!earning?.isOver || earning.ended || earning.requester !== peer) return
+    if (!earning.leg.ended(message.ends)) return void this.links.strike(peer, 'shows ends that hosts have not signed')
+    earning.ended = true
+    this.ctx.act({ kind: 'keep', leg: message.leg, mark: earning.paid, record: earning.leg.record() })
+  }
+
+  /** Settles what is over: at once when all have said so, a moment later when they may still. */
+  private windUp(earning: Earning): void {
+    if (!earning.isOver || earning.until === null) return
+    if (earning.ended) this.settle(earning)
+    else earning.until = this.ctx.now + endMsMax
   }
 
   private tell(earning: Earning): void {
     const { session } = earning
+    // Before the rest: who asked leaves when it has heard that all is kept.
+    const end = earning.isOver ? earning.leg.end() : null
+    if (end) this.ctx.send(earning.requester, { kind: 'end', session, leg: earning.leg.session, end })
     this.ctx.send(earning.requester, { kind: 'vouched', session, leg: earning.leg.session, tokens: earning.paid })
   }
 
@@ -160,6 +204,12 @@ export class Earnings {
       tokenKey: tokenKeyOf(seat.session, seat.requester),
     }
     const signed = earning.leg.sign(answer, records)
+    // Before it is sent: who has it may ask for a defence.
+    if (seat.keepsRows) {
+      const entering = seat.boundaries!.keptRows(rows)
+      const { from, to } = seat
+      this.ctx.act({ kind: 'retain', leg: earning.leg.session, retained: { modelId: earning.modelId, from, to, answer, records, entering, ...signed } })
+    }
     this.ctx.send(seat.requester, { kind: 'claim', session: seat.session, leg: earning.leg.session, ...signed, records })
   }
 
@@ -171,6 +221,8 @@ export class Earnings {
     const known = seat.first || seat.last ? Math.min(seat.committed, seat.kept + 1) : seat.kept + 1 - draftMax
     earning.computed = Math.max(0, known - open.promptLength)
     earning.until = this.ctx.now + (answered ? lastMsMax : 0)
+    if (earning.ended) earning.until = this.ctx.now
+    else if (earning.isOver) earning.until = this.ctx.now + endMsMax
   }
 
   private debtOf(owner: PeerKey): number {

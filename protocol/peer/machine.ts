@@ -3,7 +3,7 @@
 import type { Row, Segment } from '../engine/engine.ts'
 import type { Stop } from '../engine/generate.ts'
 import type { NoiseKey, Sampler } from '../engine/sampler.ts'
-import type { PaidLeg, Payee, Payer } from './payment.ts'
+import type { PaidLeg, Payee, Payer, Retained } from './payment.ts'
 import type { AnswerReceipt } from './receipt.ts'
 
 /** Public key of a peer, 64 hexadecimal digits. The network's name for it is made from the same key. */
@@ -112,6 +112,13 @@ export type PeerEvent =
   | { kind: 'ask'; ask: number; question: Question; facts: ModelFacts; draft?: boolean; payer?: Payer }
   | { kind: 'cancel'; ask: number }
 
+/** How a host is paid. */
+export interface Earns {
+  payee: Payee | null
+  /** Rows that enter paid sessions are kept in memory until the claim, so many bytes of all together (`retain`); none by default. */
+  rowsBytesMax?: number
+}
+
 export type PeerAction =
   | { kind: 'connect'; peer: PeerKey; addresses: string[] }
   | { kind: 'disconnect'; peer: PeerKey }
@@ -125,6 +132,8 @@ export type PeerAction =
   | { kind: 'keep'; leg: string; mark: number; record: Uint8Array }
   /** Nothing more will come for that paid session: bring its last voucher to the ledger. */
   | { kind: 'settle'; leg: string }
+  /** Keeps what this host would need to defend what it has signed; before the signature leaves. */
+  | { kind: 'retain'; leg: string; retained: Retained }
   | { kind: 'load'; modelId: string; segment: Segment }
   | { kind: 'unload'; modelId: string }
   /** Call step({ kind: 'timer' }) no later than at that time. Replaces earlier wakes. */
@@ -190,5 +199,5 @@ export interface PeerOptions {
   /** Direct connections it keeps, relays aside; no bound by default. Those of running sessions stay, of the others the one that has been silent longest goes. */
   linksMax?: number
   /** Into what it is paid as a host; may be set later, and changed. */
-  earnings?: { payee: Payee | null }
+  earnings?: Earns
 }

@@ -181,6 +181,11 @@ const shapes = {
   probed: map({ session, epoch, position }),
   /** Requester to the host before the late one: send your outputs [0, upto) also to this second holder of the next layers, as rows of the epoch `standby`. */
   feed: map({ session, epoch, to: key, addresses: list(text(addressBytesMax), presenceAddressesMax), standby: epoch, upto: position }),
+
+  /** Host to requester, when the last voucher of a paid session is kept: its word that the session ends with it. */
+  end: map({ session, leg, end: bytes(64, 64) }),
+  /** Requester to the hosts: everybody's word, in ring order. Whoever settles takes it along. */
+  ended: map({ session, leg, ends: list(bytes(64, 64), chainMax, 1) }),
 } satisfies Record<string, SomeShape>
 
 type Shapes = typeof shapes

@@ -29,6 +29,8 @@ interface Leg {
   /** The least that a host computes ahead. */
   credit: number
   claims: Map<PeerKey, { signed: SignedClaim; records: Uint8Array }>
+  /** What hosts have signed: that it ends with the last voucher. */
+  ends: Map<PeerKey, Uint8Array>
 }
 
 export class Paying {
@@ -75,7 +77,19 @@ export class Paying {
     if (hosts.every((one) => one.account === this.payer.account)) return null
     const leg = this.payer.begin({ modelId: this.modelId, hosts, tokens: most })
     const links = chain.map(({ peer, from, to }) => ({ peer, from, to }))
-    this.current = { leg, hosts: links, start: null, tokens: 0, amount: 0, voucher: null, last: false, kept: new Map(), credit: 65535, claims: new Map() }
+    this.current = {
+      leg,
+      hosts: links,
+      start: null,
+      tokens: 0,
+      amount: 0,
+      voucher: null,
+      last: false,
+      kept: new Map(),
+      credit: 65535,
+      claims: new Map(),
+      ends: new Map(),
+    }
     return leg.terms
   }
 
@@ -128,6 +142,26 @@ export class Paying {
   vouched(peer: PeerKey, message: MessageOf<'vouched'>): void {
     const leg = this.begun.find((one) => one.leg.session === message.leg)
     if (leg?.hosts.some((one) => one.peer === peer)) leg.kept.set(peer, Math.max(leg.kept.get(peer) ?? 0, Math.min(message.tokens, leg.tokens)))
+  }
+
+  /** A host's word that a leg ends with the last voucher; false when it is not. When all have said it, each hears it of all: the rest of the limit returns with the settlement. */
+  end(peer: PeerKey, message: MessageOf<'end'>): boolean {
+    const leg = this.begun.find((one) => one.leg.session === message.leg)
+    const host = leg?.hosts.findIndex((one) => one.peer === peer) ?? -1
+    if (!leg || host < 0 || leg.ends.has(peer)) return true
+    if (!leg.leg.isEnd(host, message.end)) return false
+    leg.ends.set(peer, message.end)
+    if (leg.ends.size < leg.hosts.length) return true
+    const ends = leg.hosts.map((one) => leg.ends.get(one.peer)!)
+    leg.leg.ended(ends)
+    if (leg.hosts.length > 1)
+      for (const one of leg.hosts) if (this.links.isUp(one.peer)) this.ctx.send(one.peer, { kind: 'ended', session: this.session, leg: leg.leg.session, ends })
+    return true
+  }
+
+  /** Nothing more is to be heard of what was paid: all hosts have said that it ends, or there is nothing to end. */
+  get isOver(): boolean {
+    return this.begun.every((one) => !one.last || one.hosts.every(({ peer }) => one.ends.has(peer) || !this.links.isUp(peer)))
   }
 
   /** A host's claim about the whole answer; false when it is about anything else, or not signed by its account. */

@@ -78,6 +78,10 @@ export interface PayingLeg {
   pay(tokens: number, last: boolean, claims: readonly (SignedClaim | null)[] | null): { voucher: Uint8Array; amount: number }
   /** Whether what host number `host` signed is about this very answer. */
   isClaim(host: number, signed: SignedClaim, answer: ClaimedAnswer): boolean
+  /** Whether host number `host` has signed that the session ends with the last voucher. */
+  isEnd(host: number, end: Uint8Array): boolean
+  /** All have, in ring order: who settles takes it along, and what was not used returns at once. */
+  ended(ends: readonly Uint8Array[]): void
   /** Nothing was paid and nothing will be: what was set aside is free again. */
   abandon(): void
   /** For the receipt; whoever calls it adds tokenKey and records. */
@@ -109,10 +113,16 @@ export interface EarningLeg {
   readonly session: string
   /** The account that pays. */
   readonly owner: PeerKey
+  /** How many are paid in it. */
+  readonly hosts: number
   /** Takes a voucher: how many tokens of the leg are paid now. Throws PaymentError. */
   accept(voucher: Uint8Array): { tokens: number; last: boolean }
   /** All that is needed to be paid after a crash: to be kept before a voucher counts. */
   record(): Uint8Array
+  /** Its word that the session ends with the last voucher; null before that has come. No voucher is taken after it. */
+  end(): Uint8Array | null
+  /** Every host's word, in ring order: part of the record from now on. False when one of them is not. */
+  ended(ends: readonly Uint8Array[]): boolean
   /** `records`: inRoot ‖ outRoot of each row, zeros where the host has no such edge. */
   sign(answer: ClaimedAnswer, records: Uint8Array): SignedClaim
 }

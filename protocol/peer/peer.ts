@@ -193,6 +193,8 @@ export class Peer implements PeerMachine {
         return serving.statement(peer, message)
       case 'voucher':
         return serving.earnings.voucher(peer, message)
+      case 'ended':
+        return serving.earnings.ended(peer, message)
       case 'askPresence':
         return this.tell(peer)
       case 'presences':

@@ -5,12 +5,18 @@ import { Health } from './health.ts'
 import type { Links } from './links.ts'
 import type { ModelFacts, PeerKey, Question } from './machine.ts'
 import type { Message } from './messages.ts'
+import type { Paying } from './paying.ts'
 import type { Payer } from './payment.ts'
 import { sessionName } from './receipt.ts'
+
+/** What hosts have to say after an answer has ended: a round trip and a write. */
+const afterMs = 3000
 
 export class Requester {
   readonly health: Health
   private readonly askings = new Map<string, Asking>()
+  /** Paid sessions of answers that are over, until their hosts have said so too. */
+  private readonly ending = new Map<string, { paying: Paying; until: number }>()
   private count = 0
   private readonly ctx: Context
   private readonly links: Links
@@ -61,6 +67,11 @@ export class Requester {
       case 'claim':
         asking?.claim(peer, message)
         return true
+      case 'end': {
+        const paying = asking?.purse ?? this.ending.get(message.session)?.paying
+        if (paying && !paying.end(peer, message)) this.links.strike(peer, 'ends a paid session wrongly')
+        return true
+      }
       case 'tokens':
         // The first host hears this too, and may be this very peer.
         asking?.took(peer, message)
@@ -94,13 +105,17 @@ export class Requester {
   tick(): void {
     for (const [session, asking] of this.askings) {
       asking.tick()
-      if (asking.state === 'done') this.askings.delete(session)
+      if (asking.state !== 'done') continue
+      this.askings.delete(session)
+      if (asking.purse) this.ending.set(session, { paying: asking.purse, until: this.ctx.now + afterMs })
     }
+    for (const [session, { paying, until }] of this.ending) if (paying.isOver || this.ctx.now >= until) this.ending.delete(session)
   }
 
   wakeAt(): number {
     let at = Infinity
     for (const asking of this.askings.values()) at = Math.min(at, asking.wakeAt())
+    for (const { until } of this.ending.values()) at = Math.min(at, until)
     return at
   }
 }

@@ -87,6 +87,8 @@ export class Seat {
   earning: Earning | null = null
   /** Only where it is paid: others sign running hashes alone. */
   boundaries: Boundaries | null = null
+  /** Whether rows that enter are kept for this host's own defence. */
+  keepsRows = false
   /** Since when rows wait for a voucher. */
   unpaidSince: number | null = null
   aliveAt = 0
@@ -152,7 +154,7 @@ export class Seat {
   }
 
   private newBoundaries(): Boundaries {
-    return new Boundaries(this.facts.hidden, this.first, this.last)
+    return new Boundaries(this.facts.hidden, this.first, this.last, this.keepsRows)
   }
 
   /** The terms from now on. What came before them has left no roots, and no claim can be made of it. */

@@ -468,6 +468,7 @@ export class Serving {
   }
 
   private trimLogs(): void {
+    this.earnings.trim(this.seats.values())
     let sum = 0
     for (const seat of this.seats.values()) sum += seat.logBytes
     for (const seat of this.seats.values()) {

@@ -234,7 +234,7 @@ async function askMesh(args: MeshQuestion): Promise<void> {
   }
 }
 
-/** µ, as decimal strings like everywhere in the ledger's JSON. `returned` is free again when the session ends: at once with one host, ten minutes after the end with several. */
+/** µ, as decimal strings like everywhere in the ledger's JSON. `returned` is free again when the session ends: in the block that settles it, or ten minutes later when one of several hosts did not say that it is over. */
 function paidJson({ paid }: SwarmAnswer, budget: Paid | null): Record<string, unknown> {
   if (!budget) return {}
   const limit = budget.budget.limit

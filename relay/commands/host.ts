@@ -8,6 +8,7 @@ import { readSecret, takeIdentity } from '../mesh/identity.ts'
 import { hostLine, settledJson, settledLine } from '../mesh/lines.ts'
 import { awaitOffers, chooseOffer } from '../mesh/offers.ts'
 import { homeFolder } from '../store.ts'
+import { agentLine } from '../watch/start.ts'
 import { inviteOption, jsonOption, relayOption } from './options.ts'
 
 export const host = command({
@@ -65,6 +66,11 @@ export const host = command({
                 onSettled: (settled: Settled) => {
                   if (args.json) return printJson({ of: 'host', what: 'settled', ...settledJson(settled) })
                   say(settledLine(settled))
+                },
+                onDefence: (notice) => {
+                  if (args.json) return printJson({ of: 'host', what: 'defence', ...notice })
+                  const line = agentLine(notice)
+                  if (line) say(line)
                 },
               },
             }

@@ -43,7 +43,12 @@ export function pinRoutes(node: LedgerNode, pins: Pins): Hono {
   })
   app.get('/records/:root', (c) => found(c, `records/${rootOf(c)}`))
   app.put('/records/:root', most, async (c) => {
-    pins.putRecords(rootOf(c), await bodyOf(c), contextOf(c))
+    pins.putRecords(node, rootOf(c), await bodyOf(c), contextOf(c))
+    return c.json({ pinned: true }, 201)
+  })
+  app.get('/rows/:root', (c) => found(c, `rows/${rootOf(c)}`))
+  app.put('/rows/:root', most, async (c) => {
+    pins.putRows(node, rootOf(c), await bodyOf(c), contextOf(c))
     return c.json({ pinned: true }, 201)
   })
   app.get('/receipts/:session/:host', (c) => {

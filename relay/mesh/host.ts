@@ -9,6 +9,7 @@ import { factsOf } from '../../protocol/peer/facts.ts'
 import type { ModelFacts, Notice } from '../../protocol/peer/machine.ts'
 import { RelayError } from '../errors.ts'
 import { type Earning, startEarning } from '../payments/earn.ts'
+import type { AgentNotice } from '../watch/agent.ts'
 import { createNodeEngines } from './engines.ts'
 import type { Identity } from './identity.ts'
 import { joinMesh, type NodePeer } from './join.ts'
@@ -27,7 +28,7 @@ export interface HostOptions {
   sessionsMax?: number
   invitation?: string
   /** Takes payment into the account of this secret; `only`: strangers are served only when they pay. Left out: serves for nothing. */
-  pay?: { secret: Uint8Array; only?: boolean; creditTokens?: number; onSettled?: (settled: Settled) => void }
+  pay?: { secret: Uint8Array; only?: boolean; creditTokens?: number; onSettled?: (settled: Settled) => void; onDefence?: (notice: AgentNotice) => void }
   onNotice?: (notice: Notice) => void
   onLine?: (line: string) => void
 }

@@ -3,16 +3,19 @@
 import { readdirSync, renameSync, rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { FollowedChain } from '../../ledger/follow.ts'
-import { createPayee, creditTokensDefault } from '../../ledger/payee.ts'
+import { Offer } from '../../ledger/follow.ts'
 import { type Settled, settlePass } from '../../ledger/settling.ts'
+import type { Vault } from '../../mesh/shell.ts'
 import { setResidualRoots } from '../../protocol/engine/proof/residual.ts'
 import { rootsFrom } from '../../protocol/engine/proof/roots.ts'
 import { publicKeyOf, verify } from '../../protocol/keys.ts'
 import type { PeerOptions } from '../../protocol/peer/machine.ts'
 import { isAlive } from '../alive.ts'
 import { messageOf } from '../errors.ts'
+import type { AgentNotice } from '../watch/agent.ts'
+import { startDefender } from './defender.ts'
 import { remoteLedger } from './remote.ts'
+import { RetainedStore } from './retained.ts'
 import { PaymentStore } from './store.ts'
 
 export interface EarningOptions {
@@ -26,18 +29,20 @@ export interface EarningOptions {
   creditTokens?: number
   onLine?: (line: string) => void
   onSettled?: (settled: Settled) => void
+  /** What the defence of this host's claims tells: somebody disputes one, moves, verdicts. */
+  onDefence?: (notice: AgentNotice) => void
 }
 
 export interface Earning {
   /** For PeerOptions: filled as soon as the ledger has answered. */
   readonly earnings: NonNullable<PeerOptions['earnings']>
-  readonly vault: PaymentStore
+  readonly vault: Vault
   /** Settles what can be settled now, whoever's turn it is not. */
   close(): Promise<void>
 }
 
 /** Hosts beside the first of a home keep vouchers in folders that carry their process number: those that ended without settling leave them to whoever starts next. */
-function adoptOrphans(home: string, vault: PaymentStore): void {
+function adoptOrphans(home: string, vault: PaymentStore, claims: RetainedStore): void {
   const folder = join(home, 'payments')
   for (const [i, name] of readdirSync(folder).entries()) {
     const pid = Number(/^host-(\d+)(-\d+)?$/.exec(name)?.[1] ?? Number.NaN)
@@ -55,6 +60,9 @@ function adoptOrphans(home: string, vault: PaymentStore): void {
       left.drop(leg)
     }
     left.close()
+    const defended = new RetainedStore(taken)
+    for (const leg of defended.legs()) claims.retain(leg, defended.get(leg)!)
+    defended.close()
     rmSync(taken, { recursive: true, force: true })
   }
 }
@@ -65,19 +73,23 @@ async function fasterRoots(): Promise<void> {
   if (bytes) setResidualRoots(await rootsFrom(await WebAssembly.compile(bytes)))
 }
 
-const followMs = 20_000
-const retryMs = 5_000
+/** Rows that enter paid sessions, kept until their claims are signed: 128 answers of 1,000 rows at 576 values a row, 16 at 4,096 (computed). */
+const rowsBytesMax = 256 << 20
 
 export function startEarning(options: EarningOptions): Earning {
   const { home, relay, secret, modelIds, onLine = () => {} } = options
   void fasterRoots()
   const vault = new PaymentStore(join(home, 'payments', options.name))
   vault.settleAll()
-  adoptOrphans(home, vault)
+  const folder = join(home, 'payments', options.name)
+  const claims = new RetainedStore(folder)
+  adoptOrphans(home, vault, claims)
+  const defender = startDefender({ home, relay: relay.href, secret, folder }, claims, (notice) => options.onDefence?.(notice))
   const ledger = remoteLedger(relay)
-  const earnings: Earning['earnings'] = { payee: null }
-  const account = publicKeyOf(secret)
-  let view: FollowedChain | null = null
+  const earnings: Earning['earnings'] = { payee: null, rowsBytesMax }
+  const { creditTokens } = options
+  const offered = { secret, account: publicKeyOf(secret), verify, ...(creditTokens === undefined ? {} : { creditTokens }) }
+  const offer = new Offer(ledger, offered, () => Date.now())
   let ended = false
   let followTimer: ReturnType<typeof setTimeout> | undefined
   let settleTimer: ReturnType<typeof setTimeout> | undefined
@@ -91,19 +103,9 @@ export function startEarning(options: EarningOptions): Earning {
   }
 
   const follow = async (): Promise<void> => {
-    let waitMs = followMs
-    try {
-      view ??= await FollowedChain.begin(ledger, () => Date.now())
-      await view.refresh(modelIds)
-      // A fresh relay registers its models in its first blocks. Payment is offered only once it can be taken.
-      if (modelIds.some((id) => !view!.model(id))) waitMs = retryMs
-      if (modelIds.some((id) => view!.model(id)))
-        earnings.payee ??= createPayee({ secret, account, view, verify, creditTokens: options.creditTokens ?? creditTokensDefault })
-      say('')
-    } catch (error) {
-      if (!view) say(`Not paid for now: ${messageOf(error)}`)
-      waitMs = retryMs
-    }
+    const { payee, waitMs, problem } = await offer.look(modelIds)
+    earnings.payee = payee
+    say(problem === '' ? '' : `Not paid for now: ${problem}`)
     if (!ended) followTimer = setTimeout(() => void follow(), waitMs)
     followTimer?.unref()
   }
@@ -132,7 +134,19 @@ export function startEarning(options: EarningOptions): Earning {
   void settle()
   return {
     earnings,
-    vault,
+    vault: {
+      keep: (leg, record) => vault.keep(leg, record),
+      settle: (leg) => vault.settle(leg),
+      retain(leg, retained) {
+        try {
+          claims.retain(leg, retained)
+          defender.begin()
+        } catch (error) {
+          // The answer goes on; whoever has the whole model can still defend what was true.
+          onLine(`What would defend session ${leg.slice(0, 8)} could not be kept: ${messageOf(error)}.`)
+        }
+      },
+    },
     async close() {
       ended = true
       clearTimeout(followTimer)
@@ -140,6 +154,8 @@ export function startEarning(options: EarningOptions): Earning {
       await settling
       await settle()
       vault.close()
+      await defender.close()
+      claims.close()
     },
   }
 }

@@ -1,9 +1,10 @@
 // Paying for a swarm answer from the command line: a quote, a channel when there is none (asked for first), and the budget that the question is asked with.
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { formatAmount } from '../../ledger/amount.ts'
 import { LedgerError } from '../../ledger/errors.ts'
-import { keyOf } from '../../ledger/records.ts'
-import { type Budget, NoChannel, Wallet } from '../../ledger/wallet.ts'
+import { type Asked, fundedBudget, Unfunded } from '../../ledger/funding.ts'
+import { type Budget, Wallet } from '../../ledger/wallet.ts'
 import { publicKeyOf } from '../../protocol/keys.ts'
 import { RelayError, UsageError } from '../errors.ts'
 import { type Role, readSecret } from '../mesh/identity.ts'
@@ -30,10 +31,13 @@ export interface Paid {
   close(): Promise<void>
 }
 
-/** A channel is in a block a moment after it is opened. */
-const blockMsMax = 30_000
 /** Proofs are renewed so often while an answer comes (ledger/payee.ts refuses those a minute older than the newest block). */
 const freshenMs = 20_000
+
+const questionOf = (asked: Asked): string =>
+  asked.kind === 'grant'
+    ? "This account has not enough credits. Take the newcomer's grant of this relay?"
+    : `Open a channel with ${formatAmount(asked.deposit)} credits to pay from? What is not used comes back when it is closed.`
 
 /** Throws RelayError when there is not enough money or nobody agreed, UsageError when it costs more than allowed. */
 export async function prepareBudget(options: PayOptions): Promise<Paid> {
@@ -52,7 +56,11 @@ export async function prepareBudget(options: PayOptions): Promise<Paid> {
       throw new UsageError(
         `It may cost ${formatAmount(quote.limit)} credits, more than --max-price ${formatAmount(priceMax)}: ask for fewer tokens (--max-tokens).`,
       )
-    const budget = await funded(wallet, secret, quote.limit, options)
+    const budget = await fundedBudget(wallet, modelId, quote.limit, {
+      consent: (asked) => options.consent(questionOf(asked)),
+      pause: (ms) => setTimeout(ms, undefined, { signal: options.signal }),
+      opened: (number, deposit) => onLine(`Channel ${number} holds ${formatAmount(deposit)} credits.`),
+    })
     if (!budget) throw new RelayError('This model costs nothing: ask without --pay.')
     const timer = setInterval(() => void budget.freshen().catch(() => {}), freshenMs)
     timer.unref()
@@ -65,42 +73,8 @@ export async function prepareBudget(options: PayOptions): Promise<Paid> {
     }
   } catch (error) {
     store.close()
+    if (error instanceof Unfunded) throw new RelayError(`Nothing was paid: ${error.message}`)
     if (error instanceof LedgerError) throw new RelayError(`Paying is not possible: ${error.message}.`)
     throw error
-  }
-}
-
-async function funded(wallet: Wallet, secret: Uint8Array, limit: bigint, { modelId, consent, onLine, signal }: PayOptions): Promise<Budget | null> {
-  try {
-    return await wallet.budget(modelId, limit)
-  } catch (error) {
-    if (!(error instanceof NoChannel)) throw error
-    let { balance } = error
-    if (balance < limit && !error.granted) {
-      if (!(await consent("This account has not enough credits. Take the newcomer's grant of this relay?")))
-        throw new RelayError('Nothing was paid: the account has not enough credits.')
-      await wallet.ledger.grant(wallet.account)
-      balance = (await wallet.ledger.account(wallet.account)).balance
-    }
-    // Something stays for fees of further transactions.
-    const spare = 10_000n
-    const deposit = balance - spare < error.deposit ? balance - spare : error.deposit
-    if (deposit < limit) throw new RelayError(`This account has ${formatAmount(balance)} credits, ${formatAmount(limit)} must be set aside for this answer.`)
-    if (!(await consent(`Open a channel with ${formatAmount(deposit)} credits to pay from? What is not used comes back when it is closed.`)))
-      throw new RelayError('Nothing was paid: without a channel there is nothing to pay from.')
-    const number = (await wallet.ledger.account(wallet.account)).channels
-    await wallet.ledger.submit(secret, { kind: 'channel.open', number, deposit })
-    onLine(`Channel ${number} holds ${formatAmount(deposit)} credits.`)
-    await untilProven(wallet, number, signal)
-    return await wallet.budget(modelId, limit)
-  }
-}
-
-async function untilProven(wallet: Wallet, number: number, signal: AbortSignal): Promise<void> {
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(blockMsMax)])
-  while (!(await wallet.ledger.record(keyOf.channel(wallet.account, number)))) {
-    signal.throwIfAborted()
-    if (stop.aborted) throw new RelayError('The ledger made no block with the new channel.')
-    await new Promise((resolve) => setTimeout(resolve, 100))
   }
 }

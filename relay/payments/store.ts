@@ -3,17 +3,18 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { betterKept } from '../../ledger/session.ts'
 import type { KeptVouchers } from '../../ledger/settling.ts'
 import type { Promised, WalletStore } from '../../ledger/wallet.ts'
 import type { Vault } from '../../mesh/shell.ts'
 import { RelayError } from '../errors.ts'
 
-/** Increases when the tables change. */
-const format = 1
+/** Increases when the tables change. 2: `promises` has `ended`. */
+const format = 2
 
 const schema = `
   CREATE TABLE IF NOT EXISTS numbers (channel TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS promises (channel TEXT NOT NULL, number INTEGER NOT NULL, most TEXT NOT NULL, amount TEXT NOT NULL, untilMs INTEGER NOT NULL, PRIMARY KEY (channel, number)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS promises (channel TEXT NOT NULL, number INTEGER NOT NULL, most TEXT NOT NULL, amount TEXT NOT NULL, untilMs INTEGER NOT NULL, ended BLOB, PRIMARY KEY (channel, number)) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS vouchers (leg TEXT PRIMARY KEY, record BLOB NOT NULL, dueMs INTEGER) WITHOUT ROWID;
 `
 /** Another process writes for milliseconds at most. */
@@ -34,10 +35,11 @@ export class PaymentStore implements WalletStore, Vault, KeptVouchers {
     this.database = new DatabaseSync(path)
     this.database.exec(`PRAGMA busy_timeout = ${busyMsMax}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`)
     const { user_version: found } = this.database.prepare('PRAGMA user_version').get() as { user_version: number }
-    if (found !== 0 && found !== format) {
+    if (found !== 0 && found !== 1 && found !== format) {
       this.database.close()
       throw new RelayError(`${path} has format ${found}, this program knows ${format}.`)
     }
+    if (found === 1) this.database.exec('ALTER TABLE promises ADD COLUMN ended BLOB')
     this.database.exec(`${schema} PRAGMA user_version = ${format};`)
   }
 
@@ -60,17 +62,30 @@ export class PaymentStore implements WalletStore, Vault, KeptVouchers {
   }
 
   async promises(channel: string): Promise<Promised[]> {
-    const rows = this.sql('SELECT number, most, amount, untilMs FROM promises WHERE channel = ?').all(channel) as Record<string, string | number>[]
-    return rows.map((row) => ({ number: Number(row.number), limit: BigInt(row.most), amount: BigInt(row.amount), untilMs: Number(row.untilMs) }))
+    const rows = this.sql('SELECT number, most, amount, untilMs, ended FROM promises WHERE channel = ?').all(channel) as {
+      number: number
+      most: string
+      amount: string
+      untilMs: number
+      ended: Uint8Array | null
+    }[]
+    return rows.map(({ number, most, amount, untilMs, ended }) => ({
+      number,
+      limit: BigInt(most),
+      amount: BigInt(amount),
+      untilMs,
+      ...(ended ? { end: new Uint8Array(ended) } : {}),
+    }))
   }
 
-  promise(channel: string, { number, limit, amount, untilMs }: Promised): void {
-    this.sql('INSERT OR REPLACE INTO promises (channel, number, most, amount, untilMs) VALUES (?, ?, ?, ?, ?)').run(
+  promise(channel: string, { number, limit, amount, untilMs, end }: Promised): void {
+    this.sql('INSERT OR REPLACE INTO promises (channel, number, most, amount, untilMs, ended) VALUES (?, ?, ?, ?, ?, ?)').run(
       channel,
       number,
       String(limit),
       String(amount),
       untilMs,
+      end ?? null,
     )
   }
 
@@ -80,9 +95,11 @@ export class PaymentStore implements WalletStore, Vault, KeptVouchers {
 
   // A host's.
 
-  /** On the disk when it returns; the promise is the port's. */
+  /** On the disk when it returns; the promise is the port's. Throws LedgerError: betterKept. */
   async keep(leg: string, record: Uint8Array): Promise<void> {
-    this.sql('INSERT INTO vouchers (leg, record, dueMs) VALUES (?1, ?2, NULL) ON CONFLICT (leg) DO UPDATE SET record = ?2').run(leg, record)
+    const before = this.sql('SELECT record FROM vouchers WHERE leg = ?').get(leg) as { record: Uint8Array } | undefined
+    const better = betterKept(before ? new Uint8Array(before.record) : null, record)
+    this.sql('INSERT INTO vouchers (leg, record, dueMs) VALUES (?1, ?2, NULL) ON CONFLICT (leg) DO UPDATE SET record = ?2').run(leg, better)
   }
 
   settle(leg: string): void {

@@ -101,6 +101,8 @@ export function goodMessages(): Message[] {
     { kind: 'probed', session, epoch: 3, position: 17 },
     { kind: 'feed', session, epoch: 3, to: hash32, addresses: ['/ip4/127.0.0.1/tcp/9/ws'], standby: 4, upto: 16 },
     { kind: 'claim', session, leg: hash32, claim: new Uint8Array(300).fill(1), signature: new Uint8Array(64), records: new Uint8Array(640) },
+    { kind: 'end', session, leg: hash32, end: new Uint8Array(64).fill(3) },
+    { kind: 'ended', session, leg: hash32, ends: [new Uint8Array(64).fill(3), new Uint8Array(64)] },
   ]
   const missing = messageKinds.filter((kind) => !good.some((message) => message.kind === kind))
   if (missing.length > 0) throw new Error(`no example of ${missing.join(', ')}`)

@@ -7,7 +7,7 @@ import { claimIdOf, jobIdOf, outOf, sessionIdOf } from '../../ledger/names.ts'
 import { encodeRecord, keyOf } from '../../ledger/records.ts'
 import { reputationScore } from '../../ledger/reputation.ts'
 import { Standings } from '../../ledger/standing.ts'
-import { auditCommitmentOf, commitmentOf, role } from '../../ledger/transaction.ts'
+import { auditCommitmentOf, commitmentOf, decodeTransaction, role } from '../../ledger/transaction.ts'
 import { hex, join } from '../../protocol/hash.ts'
 import { credit, day, World, word } from './world.ts'
 
@@ -165,7 +165,7 @@ test('a committer who never reveals gets the stake back, and the requester the f
 
 test('a segment job is a job over some layers', () => {
   const { world, model } = auditedWorld()
-  const body = world.jobBody(model, { segment: { layers: { from: 1, to: 3 }, boundary: word('in') }, input: word('another job') })
+  const body = world.jobBody(model, { maxTokens: 1, segment: { layers: { from: 1, to: 3 }, boundary: word('in') }, input: word('another job') })
   const job = jobIdOf(world.name, world.who('ann').id, world.account('ann').nonce, body)
   world.send('ann', 'job.create', body)
   world.block()
@@ -240,6 +240,100 @@ test('requester and one host together cannot cut off another host, nor give away
   const session = world.chain.state.must(keyOf.session(sessionIdOf(world.name, world.who('ann').id, 0, 0)))
   expect(session).toMatchObject({ open: false, settled: credit })
   expect(world.refusal(world.sign('ann', { kind: 'channel.reclaim', number: 0 }))).toBe('phase')
+})
+
+/** A session of ann's by dan and eve, with stakes, whose limit is two credits. */
+function pairWorld() {
+  const { world, model } = auditedWorld({ auditors: 0 })
+  world.send('ann', 'channel.open', { number: 0, deposit: 10n * credit })
+  for (const name of ['dan', 'eve']) world.send(name, 'stake', { amount: 500n * credit, roles: 1 })
+  const hosts = ['dan', 'eve'].map((name, i) => ({ account: world.who(name).id, from: i * 2, to: i * 2 + 2 }))
+  const terms = { model, hosts, limit: 2n * credit, untilMs: world.timeMs + 3 * day }
+  const deposit = () => world.chain.state.must(keyOf.channel(world.who('ann').id, 0)).deposit
+  const session = (number = 0) => world.chain.state.must(keyOf.session(sessionIdOf(world.name, world.who('ann').id, 0, number)))
+  return { world, terms, deposit, session }
+}
+
+test('with the word of all hosts a session ends in the block that settles it: the rest of its limit is back, and every stake answers', () => {
+  const { world, terms, deposit, session } = pairWorld()
+  world.send('eve', 'channel.end', world.ending('ann', 0, terms, credit, 'eve'))
+  expect(deposit()).toBe(9n * credit)
+  expect(session()).toMatchObject({ open: false, reserved: 0n, settled: credit })
+  // Both have signed: 32 times its half of what is held.
+  const { held } = session()
+  for (const name of ['dan', 'eve']) expect(world.account(name).locked).toBe(16n * held)
+  world.pass(day + 1000)
+  expect(session()).toMatchObject({ paid: true, held: 0n })
+  for (const name of ['dan', 'eve']) expect(world.account(name).locked).toBe(0n)
+})
+
+test('a host that has not signed locks nothing by the settlement of another', () => {
+  const { world, terms } = pairWorld()
+  world.send('eve', 'channel.settle', world.voucher('ann', 0, terms, credit, true))
+  expect(world.account('dan').locked).toBe(0n)
+  expect(world.account('eve').locked).toBe(32n * credit)
+})
+
+test('requester and one host cannot end a session below the voucher of another: not with its word of old, nor with their own', () => {
+  const { world, terms, deposit, session } = pairWorld()
+  const low = credit / 100n
+  const tried = [
+    ['range', 'dan', world.ending('ann', 0, terms, low, 'dan', true, [])],
+    ['signature', 'dan', world.ending('ann', 0, terms, low, 'dan', true, ['dan'])],
+    ['signature', 'dan', world.ending('ann', 0, terms, low, 'dan', true, ['ann'])],
+    ['signature', 'dan', { ...world.ending('ann', 0, terms, low, 'dan'), ends: world.ending('ann', 0, terms, credit, 'dan').ends }],
+    ['signature', 'ann', world.ending('ann', 0, terms, low, 'ann', true, ['dan', 'dan'])],
+    ['signature', 'ann', world.ending('ann', 0, terms, low, 'ann', true, ['eve', 'dan'])],
+  ] as const
+  for (const [code, by, fields] of tried) expect(world.refusal(world.sign(by, { kind: 'channel.end', ...fields }))).toBe(code)
+  // The old way leaves her ten minutes.
+  world.send('dan', 'channel.settle', world.voucher('ann', 0, terms, low, true))
+  expect(deposit()).toBe(8n * credit)
+  world.block()
+  world.send('eve', 'channel.end', world.ending('ann', 0, terms, credit, 'eve', false))
+  expect(session()).toMatchObject({ open: false, settled: credit })
+  expect(deposit()).toBe(9n * credit)
+})
+
+test('the owner ends what its hosts have settled alone, and pays for it out of the rest', () => {
+  const { world, terms, deposit, session } = pairWorld()
+  world.send('eve', 'channel.settle', world.voucher('ann', 0, terms, credit, true))
+  world.block()
+  const { balance } = world.account('ann')
+  const bytes = world.sign('ann', { kind: 'channel.end', ...world.ending('ann', 0, terms, credit, 'ann', false) })
+  const { fee } = decodeTransaction(bytes)
+  world.submit(bytes)
+  expect(session()).toMatchObject({ open: false, reserved: 0n, settled: credit })
+  expect(deposit()).toBe(9n * credit - fee)
+  expect(world.account('ann').balance).toBe(balance)
+  for (const name of ['dan', 'eve']) expect(world.account(name).locked).toBeGreaterThan(0n)
+  // Nothing is left of another: there is nothing to end.
+  world.send('eve', 'channel.settle', world.voucher('ann', 1, { ...terms, limit: credit }, credit, true))
+  expect(world.refusal(world.sign('ann', { kind: 'channel.end', ...world.ending('ann', 1, { ...terms, limit: credit }, credit, 'ann', false) }))).toBe('fee')
+})
+
+test('the owner settles and ends what none of its hosts has brought', () => {
+  const { world, terms, deposit, session } = pairWorld()
+  world.send('ann', 'channel.end', world.ending('ann', 0, terms, credit, 'ann'))
+  expect(session()).toMatchObject({ open: false, settled: credit })
+  expect(deposit()).toBe(9n * credit)
+  expect(world.refusal(world.sign('dan', { kind: 'channel.settle', ...world.voucher('ann', 0, terms, credit, true) }))).toBe('phase')
+})
+
+test('one account behind all hosts of a ring ends its session by itself', () => {
+  const { world, terms, session } = pairWorld()
+  const alone = { ...terms, hosts: terms.hosts.map((host) => ({ ...host, account: world.who('eve').id })) }
+  world.send('eve', 'channel.end', world.ending('ann', 0, alone, credit, 'eve'))
+  expect(session()).toMatchObject({ open: false, settled: credit })
+})
+
+test('a paid 100-token answer by three hosts takes 547 bytes with the word of all, 414 without', () => {
+  const { world, terms } = pairWorld()
+  const hosts = ['dan', 'eve', 'bob'].map((name, i) => ({ account: world.who(name).id, from: i, to: i === 2 ? 4 : i + 1 }))
+  const three = { ...terms, hosts, limit: 200_000n }
+  const ended = world.sign('bob', { kind: 'channel.end', ...world.ending('ann', 0, three, 100_000n, 'bob') }, { fee: 1000n })
+  const settled = world.sign('bob', { kind: 'channel.settle', ...world.voucher('ann', 0, three, 100_000n, true) }, { fee: 1000n })
+  expect([ended.length, settled.length]).toEqual([547, 414])
 })
 
 test('a voucher given before the owner began to close its channel is paid', () => {

@@ -1,10 +1,25 @@
 // A session paid token by token, as requester and host do it, and settled on the ledger.
 import { expect, test } from 'vitest'
 import { probedUnits } from '../../ledger/beacon.ts'
+import { leastFee } from '../../ledger/genesis.ts'
 import { sessionIdOf } from '../../ledger/names.ts'
-import { acceptVoucher, checkTerms, freeOf, type PaidSession, payFor, priceOf, quote, settlementOf, tokensOnCredit } from '../../ledger/pay.ts'
+import {
+  acceptVoucher,
+  checkTerms,
+  endingOf,
+  endWith,
+  freeOf,
+  isEnd,
+  type PaidSession,
+  payFor,
+  priceOf,
+  quote,
+  settlementOf,
+  tokensOnCredit,
+} from '../../ledger/pay.ts'
 import { receiptsRoot } from '../../ledger/receipt.ts'
 import { keyOf } from '../../ledger/records.ts'
+import { sizeOf } from '../../ledger/transaction.ts'
 import { verify } from '../../protocol/keys.ts'
 import { credit, day, World, word } from './world.ts'
 
@@ -37,6 +52,41 @@ test('a quote covers every token and the settlement; what hosts settle is accept
   // The fee was estimated from above, so at least the tokens' price is left to divide.
   expect(record.held).toBeGreaterThanOrEqual(model.price * 40n)
   expect(world.chain.state.must(keyOf.channel(paid.owner, 0)).deposit).toBe(credit - record.settled)
+})
+
+test('who has had the last voucher says one end, over that one, and takes no other', () => {
+  const { world, paid } = session()
+  const pay = (amount: bigint, last: boolean) => payFor(world.who('ann').secret, paid, amount, last, word('r'))
+  const bob = world.who('bob')
+  const last = acceptVoucher(paid, acceptVoucher(paid, null, pay(5000n, false), verify), pay(9000n, true), verify)
+  for (const next of [pay(9500n, true), pay(9500n, false)]) expect(() => acceptVoucher(paid, last, next, verify)).toThrow(/last voucher/)
+  const end = endWith(bob.secret, paid, last)
+  expect(isEnd(paid, last, bob.id, end, verify)).toBe(true)
+  expect(isEnd(paid, last, world.who('cat').id, end, verify)).toBe(false)
+  expect(isEnd(paid, pay(8000n, true), bob.id, end, verify)).toBe(false)
+  expect(isEnd({ ...paid, session: 1 }, last, bob.id, end, verify)).toBe(false)
+  // Of a voucher that is not the last nobody can say it.
+  const early = pay(5000n, false)
+  expect(isEnd(paid, early, bob.id, endWith(bob.secret, paid, early), verify)).toBe(false)
+})
+
+test('what a quote sets aside for a settlement pays it, with as many hosts as there may be, whoever sends it', () => {
+  const world = new World()
+  const p = world.chain.parameters
+  for (const hosts of [1, 2, 3, 8, 16]) {
+    const list = Array.from({ length: hosts }, (_, i) => ({ account: word(`host ${i}`), from: i + 100, to: i + 101 }))
+    const paid = {
+      chain: world.name,
+      owner: word('owner'),
+      channel: 70_000,
+      session: 70_000,
+      terms: { model: word('m'), hosts: list, limit: 9n * 10n ** 9n, untilMs: world.timeMs },
+    }
+    const last = { amount: 8n * 10n ** 9n, last: true, receipt: word('r'), signature: new Uint8Array(64) }
+    const ends = list.map(() => new Uint8Array(64))
+    const bodies = [settlementOf(paid, last, false), endingOf(paid, last, ends, list[0]!.account, false), endingOf(paid, last, ends, paid.owner, false)]
+    for (const body of bodies) expect(leastFee(p, sizeOf(body, 70_000, 1n << 40n))).toBeLessThanOrEqual(priceOf(p, { price: 1n }, hosts, 0))
+  }
 })
 
 test('a host goes on for a step beyond what is paid, and no further', () => {

@@ -19,12 +19,13 @@ import { TokenList } from '../../protocol/engine/proof/tokens.ts'
 import { Trace } from '../../protocol/engine/proof/trace.ts'
 import { createReferenceEngine } from '../../protocol/engine/reference.ts'
 import { samplerOf } from '../../protocol/engine/sampler.ts'
-import { fromHex } from '../../protocol/hash.ts'
+import { fromHex, hex, join } from '../../protocol/hash.ts'
 import { decodeCore } from '../../protocol/model/identity.ts'
 import { factsOf } from '../../protocol/peer/facts.ts'
 import type { PaidLeg } from '../../protocol/peer/payment.ts'
 import type { AnswerReceipt } from '../../protocol/peer/receipt.ts'
 import { registrationOf } from '../../relay/ledger/registration.ts'
+import { areRowsOf, rowsOf } from '../../relay/ledger/rows.ts'
 import { start } from '../protocol/peer/mesh.ts'
 import { type Money, money } from '../protocol/peer/money.ts'
 import { smallCore, type TinyModel, tinyModel } from './dispute/tiny.ts'
@@ -62,10 +63,11 @@ interface Answered {
 }
 
 /** An answer of three hosts, paid, settled by host 1 and over. */
-async function answered(liar: number | null): Promise<Answered> {
+async function answered(liar: number | null, rowsBytesMax = 0): Promise<Answered> {
   const engines = await Promise.all(thirds.map(([from, to]) => createReferenceEngine(model, { segment: { from, to } })))
   const facts = factsOf(model.manifest)
   const m = money(thirds, {
+    rowsBytesMax,
     parameters: { ...hurried(defaultParameters, 60), auditors: 0 },
     registered: {
       facts,
@@ -201,4 +203,25 @@ test('an honest host that is challenged keeps its stake and its pay', async () =
   expect(verdict).toBe('upheld')
   expect(m.ledger.account('cat').stake).toBe(stake)
   expect(m.ledger.chain.state.must(keyOf.session(fromHex(leg.session))).hosts.some((host) => host.fallen)).toBe(false)
+})
+
+test('hosts keep what their claims are defended with: the rows that entered are those of the signed records, whatever they were', async () => {
+  const { m, leg } = await answered(0, 1 << 20)
+  const rowBytes = core.hidden * 4
+  for (const [host, node] of m.mesh.hosts.entries()) {
+    const { claim, signature, records, entering, answer, from, to } = node.retained.get(leg.session)!
+    expect([hex(claim), hex(signature), hex(records)]).toEqual([leg.claims[host]!.claim, leg.claims[host]!.signature, leg.claims[host]!.records])
+    expect([from, to]).toEqual(thirds[host])
+    const { list, root } = recordsOf(fromHex(leg.session), host, records, answer.prompt.length, host === 2 ? answer.tokens : null)
+    expect(hex(root)).toBe(hex(decodeReceiptClaim(claim).recordsRoot))
+    if (host === 0) expect(entering).toBeNull()
+    else expect(areRowsOf(rowsOf(entering!, core.hidden), join(list), 'inRoot')).toBe(true)
+  }
+  // Ten rows entered hosts 1 and 2 each; where there is less room, the claim is kept without them.
+  const small = await answered(null, 9 * rowBytes)
+  const kept = small.m.mesh.hosts.map((node) => node.retained.get(small.leg.session)!)
+  expect(kept.map(({ entering }) => entering)).toEqual([null, null, null])
+  expect(kept.every(({ claim }) => claim.length > 0)).toBe(true)
+  const without = await answered(null)
+  expect(without.m.mesh.hosts.map((node) => node.retained.size)).toEqual([0, 0, 0])
 })

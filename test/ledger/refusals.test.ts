@@ -22,6 +22,7 @@ const fee = (change: object = {}): Body => scene.fee(change)
 const job = (change: object = {}): Body => scene.job(change)
 const reveal = (change: object = {}): Body => scene.reveal(change)
 const settle = (...args: Parameters<Scene['settle']>): Body => scene.settle(...args)
+const end = (...args: Parameters<Scene['end']>): Body => scene.end(...args)
 const equivocation = (...args: Parameters<Scene['equivocation']>): Body => scene.equivocation(...args)
 
 /** By kind: who may, a good one, and the bad ones: name -> [code, sender, body]. */
@@ -97,6 +98,8 @@ const cases: Record<Kind, { by: string; good: (() => Body) | null; bad: Record<s
       'beyond the context': ['range', 'ann', () => job({ promptCount: 32_768, maxTokens: 1 })],
       'with a sampler that is none': ['range', 'ann', () => job({ sampler: new Uint8Array(64).fill(9) })],
       'with a stop id twice': ['range', 'ann', () => job({ stopIds: [2, 2] })],
+      'of a segment, for many tokens': ['range', 'ann', () => job({ maxTokens: 2, segment: { layers: { from: 1, to: 3 }, boundary: nobody } })],
+      'of a segment, with rows where tokens enter': ['range', 'ann', () => job({ maxTokens: 1, segment: { layers: { from: 0, to: 3 }, boundary: nobody } })],
       'of layers that are not there': ['range', 'ann', () => job({ segment: { layers: { from: 2, to: 5 }, boundary: nobody } })],
       'that costs too much': ['balance', 'ann', () => job({ fee: 1_000_000n * credit })],
     },
@@ -250,6 +253,46 @@ const cases: Record<Kind, { by: string; good: (() => Body) | null; bad: Record<s
       'of no session': ['missing', 'bob', () => body({ kind: 'channel.close', owner: scene.who('ann').id, number: 0, session: 9 })],
     },
   },
+  'channel.end': {
+    by: 'bob',
+    good: () => end(credit / 2n),
+    bad: {
+      'by a stranger': ['role', 'eve', () => end(credit / 2n)],
+      'without the word of another host': ['range', 'bob', () => end(credit / 2n, { ends: [] })],
+      'with words that nobody asked for': ['range', 'ann', () => end(credit / 2n)],
+      'with the word of a stranger': [
+        'signature',
+        'bob',
+        () => end(credit / 2n, { ends: scene.ending('ann', 2, scene.pair, credit / 2n, 'bob', true, ['eve']).ends }),
+      ],
+      'with a word about another amount': ['signature', 'bob', () => end(credit / 2n, { ends: scene.ending('ann', 2, scene.pair, credit / 3n, 'bob').ends })],
+      'with a word about another session': ['signature', 'bob', () => end(credit / 2n, { ends: scene.ending('ann', 3, scene.pair, credit / 2n, 'bob').ends })],
+      'with a word about other terms': [
+        'signature',
+        'bob',
+        () => end(credit / 2n, { ends: scene.ending('ann', 2, { ...scene.pair, limit: credit }, credit / 2n, 'bob').ends }),
+      ],
+      'with a voucher in place of a word': [
+        'signature',
+        'bob',
+        () => end(credit / 2n, { ends: [scene.voucher('cat', 2, scene.pair, credit / 2n, true).voucher] }),
+      ],
+      'with a voucher that is not the last': [
+        'signature',
+        'bob',
+        () => end(credit / 2n, { voucher: scene.voucher('ann', 2, scene.pair, credit / 2n, false).voucher }),
+      ],
+      'with a voucher by another': ['signature', 'bob', () => end(credit / 2n, { voucher: new Uint8Array(64) })],
+      'above its limit': ['range', 'bob', () => end(3n * credit)],
+      'for less than the fee': ['fee', 'bob', () => end(10n)],
+      'of an unknown session': ['missing', 'bob', () => end(credit / 2n, { terms: null })],
+      'from no channel': ['missing', 'bob', () => end(credit / 2n, { channel: 4 })],
+      'below what was settled': ['stale', 'ann', () => end(credit / 2n, { terms: null }, 0, 'ann', scene.terms)],
+      'by a host, of what was settled': ['stale', 'bob', () => end(credit, { terms: null }, 0, 'bob', scene.terms)],
+      'by the owner, of what was settled, without the host': ['range', 'ann', () => end(credit, { terms: null, ends: [] }, 0, 'ann', scene.terms)],
+      'after it expired': ['phase', 'bob', () => end(credit / 2n, {}, 2, 'bob', { ...scene.pair, untilMs: scene.timeMs - 5000 })],
+    },
+  },
   'channel.reclaim': {
     by: 'ann',
     good: null,
@@ -315,7 +358,8 @@ describe.each(kinds)('%s', (kind) => {
     // The same first four bytes, another chain: only the signature can tell.
     expect(scene.refusal(scene.sign(by, any(), { chain: join([scene.name.subarray(0, 4), word('x').subarray(4)]) }))).toBe('signature')
     expect(scene.refusal(scene.sign(by, any(), { fee: 10n }))).toBe('fee')
-    if (kind !== 'channel.settle') expect(scene.refusal(scene.sign(by, any(), { fee: huge }))).toBe('balance')
+    const ownFee = kind !== 'channel.settle' && kind !== 'channel.end'
+    expect(scene.refusal(scene.sign(by, any(), { fee: huge }))).toBe(ownFee ? 'balance' : 'fee')
   })
 
   test('is refused in any other form than its canonical one', () => {

@@ -11,6 +11,8 @@ export const nobody = word('nobody')
 export class Scene extends World {
   readonly model: Uint8Array
   readonly terms: SessionTerms
+  /** Of sessions by two hosts. */
+  readonly pair: SessionTerms
   readonly freshJob: Uint8Array
   readonly committedJob: Uint8Array
   readonly answeredJob: Uint8Array
@@ -25,6 +27,8 @@ export class Scene extends World {
     this.send('bob', 'stake', { amount: 1000n * credit, roles: 3 })
     this.send('cat', 'stake', { amount: 500n * credit, roles: 2 })
     this.terms = { model: this.model, hosts: [{ account: this.who('bob').id, from: 0, to: 4 }], limit: 2n * credit, untilMs: this.timeMs + day }
+    const halves = ['bob', 'cat'].map((name, i) => ({ account: this.who(name).id, from: i * 2, to: i * 2 + 2 }))
+    this.pair = { ...this.terms, hosts: halves }
     this.block()
     this.send('bob', 'channel.settle', this.voucher('ann', 0, this.terms, credit, false))
     this.freshJob = this.createJob(1)
@@ -86,6 +90,11 @@ export class Scene extends World {
     return { kind: 'channel.settle', ...this.voucher('ann', session, terms, amount, false), ...change }
   }
 
+  /** The last voucher of a session of ann's by bob and cat, whose word comes along. */
+  end(amount: bigint, change: object = {}, session = 2, by = 'bob', terms = this.pair): Body {
+    return { kind: 'channel.end', ...this.ending('ann', session, terms, amount, by), ...change }
+  }
+
   /** Two records signed by `signer`, said to be by `host`. */
   equivocation(a = 1, b = 2, position = 5, signer = 'cat', host = signer): Body {
     const record = (out: number, at: number) => encode([word('session'), 0, 1, at, word('in'), word(`out ${out}`), 7])
@@ -105,7 +114,7 @@ export class Scene extends World {
       ['operator', { kind: 'model.transfer', model: this.model, to: nobody }],
       ['operator', this.fee()],
       ['ann', this.job()],
-      ['ann', this.job({ segment: { layers: { from: 1, to: 3 }, boundary: nobody }, input: nobody })],
+      ['ann', this.job({ maxTokens: 1, segment: { layers: { from: 1, to: 3 }, boundary: nobody }, input: nobody })],
       ['bob', { kind: 'job.commit', job: this.freshJob, commitment: nobody }],
       ['bob', this.reveal()],
       ['ann', { kind: 'job.cancel', job: this.freshJob }],
@@ -116,6 +125,8 @@ export class Scene extends World {
       ['bob', this.settle(credit / 2n, {}, 1)],
       ['ann', { kind: 'channel.close', owner: ann, number: 0, session: null }],
       ['bob', { kind: 'channel.close', owner: ann, number: 0, session: 0 }],
+      ['cat', this.end(credit / 2n, {}, 2, 'cat')],
+      ['ann', this.end(credit, { terms: null }, 0, 'ann', this.terms)],
       ['operator', { kind: 'faucet.grant', to: nobody }],
       ['operator', { kind: 'parameters.set', parameters: { ...this.chain.parameters, feeBase: 90n } }],
       ['operator', { kind: 'validators.set', validators: [{ key: nobody, power: 3 }] }],

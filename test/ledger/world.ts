@@ -13,7 +13,9 @@ import {
   type BodyOf,
   decodeTransaction,
   type Kind,
+  othersOf,
   type SessionTerms,
+  signEnd,
   signTransaction,
   signVoucher,
   sizeOf,
@@ -208,6 +210,27 @@ export class World {
     const receipt = word(`receipt ${session} ${amount}`)
     const voucher = signVoucher(secret, this.name, { owner: id, channel, session, terms: termsHash(terms), amount, last, receipt })
     return { owner: id, channel, session, terms: withTerms ? terms : null, amount, last, receipt, voucher }
+  }
+
+  /** Fields that end a session when `by` sends them: `owner`'s last voucher, and the word of every other host, or of those said instead. */
+  ending(
+    owner: string,
+    session: number,
+    terms: SessionTerms,
+    amount: bigint,
+    by: string,
+    withTerms = true,
+    signers = othersOf(terms.hosts, this.who(by).id).map((id) => this.nameOf(id)),
+  ): Omit<BodyOf<'channel.end'>, 'kind'> {
+    const { last: _, ...shown } = this.voucher(owner, session, terms, amount, true, withTerms)
+    const { channel, receipt } = shown
+    const voucher = { owner: shown.owner, channel, session, terms: termsHash(terms), amount, last: true, receipt }
+    return { ...shown, ends: signers.map((name) => signEnd(this.who(name).secret, this.name, voucher)) }
+  }
+
+  nameOf(id: Uint8Array): string {
+    for (const one of this.people.values()) if (equalBytes(one.id, id)) return one.name
+    throw new Error('nobody here has this account')
   }
 
   signTagged(name: string, domain: string, bytes: Uint8Array): Uint8Array {

@@ -2,17 +2,19 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { serve } from '@hono/node-server'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { credit } from '../../ledger/amount.ts'
 import { modelIdFrom } from '../../ledger/apply/model.ts'
+import { type Asked, fundedBudget } from '../../ledger/funding.ts'
 import { defaultGenesis } from '../../ledger/genesis.ts'
 import { sessionIdOf } from '../../ledger/names.ts'
-import { type PaidSession, payFor, priceOf } from '../../ledger/pay.ts'
+import { endWith, type PaidSession, payFor, priceOf } from '../../ledger/pay.ts'
 import { keyOf } from '../../ledger/records.ts'
-import { encodeKept } from '../../ledger/session.ts'
+import { decodeKept, encodeKept } from '../../ledger/session.ts'
 import { settlePass } from '../../ledger/settling.ts'
-import { NoChannel, quoteOf, Wallet } from '../../ledger/wallet.ts'
+import { NoChannel, nameOfChannel, type OwnChannel, quoteOf, Wallet } from '../../ledger/wallet.ts'
 import { fromHex, hex } from '../../protocol/hash.ts'
 import { ledgerRoutes } from '../../relay/ledger/api.ts'
 import { LedgerNode } from '../../relay/ledger/node.ts'
@@ -93,8 +95,10 @@ test('a wallet says what is missing, then gives budgets whose numbers nobody els
   store.close()
 })
 
+const untilMs = Date.now() + 3_600_000
+
 /** A session of ann's with bob and cat, and the voucher over `tokens` that one of them kept. */
-function kept(number: number, tokens: number, host: number, last = true) {
+function kept(number: number, tokens: number, host: number, last = true, isEnded = false) {
   const hosts = [bob, cat].map(({ id }, i) => ({ account: id, from: i * 2, to: i * 2 + 2 }))
   const price = (count: number): bigint => priceOf(node.chain.parameters, { price: 1000n }, 2, count)
   const session: PaidSession = {
@@ -102,13 +106,13 @@ function kept(number: number, tokens: number, host: number, last = true) {
     owner: ann.id,
     channel: 0,
     session: number,
-    terms: { model, hosts, limit: price(20), untilMs: 1_900_000_000_000 },
+    terms: { model, hosts, limit: price(20), untilMs },
   }
-  session.terms.untilMs = Date.now() + 3_600_000
   const voucher = payFor(ann.secret, session, price(tokens), last, new Uint8Array(32))
-  const one = { session, host, voucher }
+  const ends = isEnded ? [bob, cat].map(({ secret }) => endWith(secret, session, voucher)) : []
+  const one = { session, host, voucher, ends }
   const id = sessionIdOf(node.name, ann.id, 0, number)
-  return { leg: hex(id), record: encodeKept(one), amount: price(tokens), id }
+  return { leg: hex(id), record: encodeKept(one), amount: price(tokens), id, limit: session.terms.limit, untilMs: session.terms.untilMs }
 }
 
 test('the last host settles at once, the others only what it did not; what the ledger has is let go', async () => {
@@ -122,7 +126,7 @@ test('the last host settles at once, the others only what it did not; what the l
   expect(early).toMatchObject({ settled: [], problem: '' })
   expect(early.againMs).toBeGreaterThan(Date.now())
   const done = await settlePass(last, remoteLedger(relay), cat.secret, Date.now())
-  expect(done.settled).toMatchObject([{ by: 'self', amount: b.amount }])
+  expect(done).toMatchObject({ settled: [{ by: 'self', amount: b.amount }], problem: '' })
   expect(done.settled[0]!.bytes).toBeLessThanOrEqual(400)
   node.seal()
   const other = await settlePass(first, remoteLedger(relay), bob.secret, Date.now() + 60_000)
@@ -131,6 +135,123 @@ test('the last host settles at once, the others only what it did not; what the l
   expect([first.all(), last.all()]).toEqual([[], []])
   first.close()
   last.close()
+})
+
+test('the last host brings the word of all: the session is over in that block, and what it did not use is back in the channel', async () => {
+  const one = kept(110, 5, 1, true, true)
+  const depositOf = (): bigint => node.get(keyOf.channel(ann.id, 0))!.deposit
+  const before = depositOf()
+  const store = storeOf('cat-ends')
+  await store.keep(one.leg, one.record)
+  store.settle(one.leg)
+  const { settled } = await settlePass(store, remoteLedger(relay), cat.secret, Date.now())
+  expect(settled).toMatchObject([{ by: 'self', amount: one.amount }])
+  expect(node.get(keyOf.session(one.id))).toMatchObject({ open: false, reserved: 0n, settled: one.amount })
+  expect(depositOf()).toBe(before - one.amount)
+  store.close()
+})
+
+test('words that the ledger does not take cost a host nothing: it settles with the voucher alone', async () => {
+  const one = kept(111, 5, 1, true, true)
+  const { ends, ...rest } = decodeKept(one.record)
+  const store = storeOf('cat-forged')
+  await store.keep(one.leg, encodeKept({ ...rest, ends: ends.toReversed() }))
+  store.settle(one.leg)
+  const { settled } = await settlePass(store, remoteLedger(relay), cat.secret, Date.now())
+  expect(settled).toMatchObject([{ by: 'self', amount: one.amount }])
+  expect(node.get(keyOf.session(one.id))).toMatchObject({ open: true, settled: one.amount })
+  store.close()
+})
+
+test('a store keeps the better voucher and the word of all, and never a second last one', async () => {
+  const store = storeOf('better')
+  const record = (): ReturnType<typeof decodeKept> => decodeKept(store.all()[0]!.record)
+  const [low, high, ended] = [kept(112, 5, 1, false), kept(112, 6, 1), kept(112, 6, 1, true, true)]
+  await store.keep(low.leg, low.record)
+  await store.keep(low.leg, high.record)
+  expect(record().voucher.amount).toBe(high.amount)
+  await store.keep(low.leg, ended.record)
+  await store.keep(low.leg, high.record)
+  expect(record().ends).toHaveLength(2)
+  for (const other of [kept(112, 7, 1), kept(112, 5, 1), kept(112, 7, 1, false), low])
+    await expect(store.keep(low.leg, other.record)).rejects.toThrow('another voucher')
+  expect(record()).toMatchObject({ voucher: { amount: high.amount, last: true } })
+  store.close()
+})
+
+test('a store of the format before goes on with what was promised', async () => {
+  const path = join(folder, 'old')
+  mkdirSync(path, { recursive: true })
+  const old = new DatabaseSync(join(path, 'payments.sqlite'))
+  old.exec(
+    'CREATE TABLE promises (channel TEXT NOT NULL, number INTEGER NOT NULL, most TEXT NOT NULL, amount TEXT NOT NULL, untilMs INTEGER NOT NULL, PRIMARY KEY (channel, number)) WITHOUT ROWID; PRAGMA user_version = 1',
+  )
+  old.exec("INSERT INTO promises VALUES ('here', 3, '500', '20', 77)")
+  old.close()
+  for (let times = 0; times < 2; times++) {
+    const store = new PaymentStore(path)
+    await expect(store.promises('here')).resolves.toEqual([{ number: 3, limit: 500n, amount: 20n, untilMs: 77 }])
+    store.close()
+  }
+})
+
+test('a wallet ends by itself what its hosts have signed and left open, when the rest is needed', async () => {
+  const one = kept(113, 5, 1, true, true)
+  const { ends: _, ...rest } = decodeKept(one.record)
+  const host = storeOf('cat-alone')
+  await host.keep(one.leg, encodeKept({ ...rest, ends: [] }))
+  host.settle(one.leg)
+  await settlePass(host, remoteLedger(relay), cat.secret, Date.now())
+  node.seal()
+  expect(node.get(keyOf.session(one.id))).toMatchObject({ open: true })
+  const store = storeOf('ann-ends')
+  const wallet = walletOf(store)
+  const name = nameOfChannel(node.name, ann.id, 0)
+  store.promise(name, { number: 113, limit: one.limit, amount: one.amount, untilMs: one.untilMs, end: one.record })
+  const [{ deposit, promised }] = (await wallet.channels()) as [OwnChannel]
+  expect(promised).toBe(0n)
+  // A little more than is free: the rest of that session makes room for it.
+  expect(await wallet.endLeft(deposit + one.limit)).toBe(false)
+  const funding = { consent: async () => false, pause: async () => void node.seal() }
+  const budget = await fundedBudget(wallet, hex(model), deposit + 5000n, funding)
+  expect(budget).toMatchObject({ channel: 0, limit: deposit + 5000n })
+  expect(node.get(keyOf.session(one.id))).toMatchObject({ open: false, reserved: 0n })
+  expect((await wallet.channels())[0]!.deposit).toBeGreaterThan(deposit + one.limit - one.amount - 2000n)
+  expect(await store.promises(name)).toEqual([])
+  for (const each of [host, store]) each.close()
+})
+
+test('what all hosts have signed promises no more than it pays, before the ledger knows of it', async () => {
+  const one = kept(114, 5, 1, true, true)
+  const store = storeOf('ann-promises')
+  const name = nameOfChannel(node.name, ann.id, 0)
+  const promise = { number: 114, limit: one.limit, amount: one.amount, untilMs: one.untilMs }
+  store.promise(name, promise)
+  expect((await walletOf(store).channels())[0]!.promised).toBe(one.limit)
+  store.promise(name, { ...promise, end: one.record })
+  expect((await walletOf(store).channels())[0]!.promised).toBe(one.amount)
+  store.close()
+})
+
+test('without a yes no money moves, and a newcomer is told what is missing', async () => {
+  const fresh = person('fresh')
+  const store = storeOf('fresh')
+  const wallet = new Wallet(remoteLedger(relay), fresh.secret, fresh.id, store, () => Date.now())
+  const said: string[] = []
+  const funding = (yes: readonly string[]) => ({
+    consent: async ({ kind }: Asked) => {
+      said.push(kind)
+      return yes.includes(kind)
+    },
+    pause: async () => void node.seal(),
+  })
+  const limit = credit / 10n
+  await expect(fundedBudget(wallet, hex(model), limit, funding([]))).rejects.toMatchObject({ name: 'Unfunded', why: 'grant' })
+  await expect(fundedBudget(wallet, hex(model), limit, funding(['grant']))).rejects.toMatchObject({ name: 'Unfunded', why: 'channel' })
+  await expect(fundedBudget(wallet, hex(model), 1000n * credit, funding(['grant', 'channel']))).rejects.toMatchObject({ name: 'Unfunded', why: 'poor' })
+  expect(await fundedBudget(wallet, hex(model), limit, funding(['channel']))).toMatchObject({ channel: 0, limit })
+  expect(said).toEqual(['grant', 'grant', 'channel', 'channel'])
+  store.close()
 })
 
 test('a relay that is away loses nothing: the voucher stays until it answers; one that is too late is said to be lost', async () => {

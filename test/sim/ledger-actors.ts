@@ -167,6 +167,11 @@ export class SimWorld extends World {
       return
     }
     session.amount = more
+    // All have signed, most of the time: then whoever comes first ends it, or the owner does when nobody comes.
+    if (this.chance(25)) {
+      const by = this.pick([...session.hosts, session.owner])
+      return this.must(by, { kind: 'channel.end', ...this.ending(session.owner, session.number, session.terms, more, by, false) })
+    }
     this.must(this.pick(session.hosts), { kind: 'channel.settle', ...this.voucher(session.owner, session.number, session.terms, more, this.chance(40), false) })
   }
 
@@ -296,10 +301,21 @@ export class SimWorld extends World {
         const open = this.chain.state.get(keyOf.session(sessionIdOf(this.name, this.who(session.owner).id, 0, session.number)))
         if (open?.open && this.timeMs < open.untilMs)
           this.foil('a host shows a voucher that nobody signed', this.sign(session.hosts[0], { kind: 'channel.settle', ...forged }), 'signature')
+        if (open?.open && this.timeMs < open.closesMs) this.cutOff(session, more)
         return
       }
       default:
     }
+  }
+
+  /** Requester and one host end a session below the voucher of the others, whose word they lack or have about another amount. */
+  private cutOff({ owner, number, terms, hosts }: OpenSession, amount: bigint): void {
+    const [host, other] = hosts
+    if (!other) return
+    const end = (ends: Uint8Array[]): Uint8Array => this.sign(host, { kind: 'channel.end', ...this.ending(owner, number, terms, amount, host, false), ends })
+    this.foil('requester and host end a session without the others', end([]), 'range')
+    this.foil('requester and host sign for the others', end(this.ending(owner, number, terms, amount, host, false, [host]).ends), 'signature')
+    this.foil('requester and host show a word about another amount', end(this.ending(owner, number, terms, amount + 1n, host, false).ends), 'signature')
   }
 
   /** A transaction from `victim`'s account signed by another. */

@@ -3,12 +3,13 @@ import { simulate } from './ledger.ts'
 
 test('many lives of a ledger with cheats of every kind: all invariants hold, the honest finish, the cheats are foiled', async () => {
   const foiled = new Map<string, number>()
-  for (let seed = 1; seed <= 5; seed++) {
-    const result = await simulate(seed, 40, seed === 1)
+  // Five seeds in which every kind of cheat tries.
+  for (let seed = 4; seed <= 8; seed++) {
+    const result = await simulate(seed, 40, seed === 4)
     for (const [what, times] of Object.entries(result.foiled)) foiled.set(what, (foiled.get(what) ?? 0) + times)
   }
   // Not vacuous: every kind of cheat has tried.
-  for (const start of ['doubleSpender', 'overdrafter', 'withholder', 'copycat', 'replayer', 'thief', 'a host shows'])
+  for (const start of ['doubleSpender', 'overdrafter', 'withholder', 'copycat', 'replayer', 'thief', 'a host shows', 'requester and host'])
     expect(
       [...foiled.keys()].some((what) => what.startsWith(start)),
       start,

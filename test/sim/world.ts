@@ -1,6 +1,8 @@
 // A whole mesh in one thread, from one seed: real machines (protocol/peer/peer.ts), a network that delays, loses, doubles and reorders, clocks that differ,
 // engines that take time. Nothing here knows what the machines decide.
 
+import { LedgerError } from '../../ledger/errors.ts'
+import { betterKept } from '../../ledger/session.ts'
 import type { Row, Segment } from '../../protocol/engine/engine.ts'
 import { EngineError, type SegmentEngine, type Want } from '../../protocol/engine/engine.ts'
 import { sample } from '../../protocol/engine/sampler.ts'
@@ -8,6 +10,7 @@ import { random } from '../../protocol/engine/specimen.ts'
 import { sha256 } from '../../protocol/hash.ts'
 import { computeRows } from '../../protocol/peer/compute.ts'
 import type { ModelFacts, Notice, PeerAction, PeerEvent, PeerKey, PeerOptions, RowWant } from '../../protocol/peer/machine.ts'
+import type { Retained } from '../../protocol/peer/payment.ts'
 import { Peer } from '../../protocol/peer/peer.ts'
 import { ToyEngine } from './toy.ts'
 
@@ -50,6 +53,8 @@ export class Node {
   /** Its disk: what it keeps outlives it. */
   readonly vault = new Map<string, Uint8Array>()
   readonly settled = new Set<string>()
+  /** What its claims are defended with, by session. */
+  readonly retained = new Map<string, Retained>()
   alive = true
   wake = 0
   /** Tests that bend what this node sends or does. */
@@ -168,13 +173,21 @@ export class World {
         const { leg, mark, record } = action
         this.after(this.draw(3000) / 1000, () => {
           if (!node.alive) return
-          node.vault.set(leg, record)
+          try {
+            node.vault.set(leg, betterKept(node.vault.get(leg) ?? null, record))
+          } catch (error) {
+            if (error instanceof LedgerError) return
+            throw error
+          }
           this.step(node, { kind: 'kept', leg, mark })
         })
         return
       }
       case 'settle':
         node.settled.add(action.leg)
+        return
+      case 'retain':
+        node.retained.set(action.leg, action.retained)
         return
       case 'wake': {
         const mark = ++node.wake

@@ -12,7 +12,7 @@ export interface PriceQuote {
 export type Consent = { kind: 'grant' } | { kind: 'channel'; deposit: bigint }
 
 export interface PaymentsPort {
-  /** Whether the relay has a ledger; null before `look`. */
+  /** Whether the relay has a ledger; null before `refresh`. */
   readonly available: boolean | null
   /** This page pays for answers of the swarm. */
   readonly on: boolean
@@ -22,7 +22,7 @@ export interface PaymentsPort {
     readonly channels: readonly { readonly deposit: bigint; readonly promised: bigint }[]
   } | null
   readonly problem: string
-  look(): Promise<void>
+  refresh(): Promise<void>
   quote(modelId: string, maxTokens: number): Promise<PriceQuote | null>
   setOn(on: boolean): void
   grant(): Promise<void>

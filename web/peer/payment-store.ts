@@ -1,5 +1,6 @@
 // What payments must not lose in this browser, shared by its tabs: numbers of sessions that are used, promises, and the vouchers that this device was given as a host.
 import { type DBSchema, type IDBPDatabase, openDB } from 'idb'
+import { betterKept } from '../../ledger/session.ts'
 import type { KeptVouchers } from '../../ledger/settling.ts'
 import type { Promised, WalletStore } from '../../ledger/wallet.ts'
 import type { Vault } from '../../mesh/shell.ts'
@@ -60,9 +61,11 @@ export class PaymentStore implements WalletStore, Vault, KeptVouchers {
 
   // A host's.
 
+  /** Throws LedgerError: betterKept. */
   async keep(leg: string, record: Uint8Array): Promise<void> {
     const transaction = this.database.transaction('vouchers', 'readwrite', { durability: 'strict' })
-    await transaction.store.put({ record, tab: this.tab, dueMs: null }, leg)
+    const before = await transaction.store.get(leg)
+    await transaction.store.put({ record: betterKept(before?.record ?? null, record), tab: this.tab, dueMs: null }, leg)
     await transaction.done
   }
 

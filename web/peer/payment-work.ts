@@ -1,10 +1,9 @@
 // Paying and earning in a page: the ledger's code, loaded only when money is looked at. State for people is payments.svelte.ts.
 import rootsUrl from '../../build/roots.wasm?url'
-import { FollowedChain } from '../../ledger/follow.ts'
-import { createPayee } from '../../ledger/payee.ts'
+import { Offer } from '../../ledger/follow.ts'
 import { RemoteLedger } from '../../ledger/remote.ts'
 import { type Settled, settlePass } from '../../ledger/settling.ts'
-import { type Budget, NoChannel, quoteFrom, Wallet } from '../../ledger/wallet.ts'
+import { type Budget, quoteFrom, Wallet } from '../../ledger/wallet.ts'
 import type { Vault } from '../../mesh/shell.ts'
 import { setResidualRoots } from '../../protocol/engine/proof/residual.ts'
 import { rootsFrom } from '../../protocol/engine/proof/roots.ts'
@@ -13,9 +12,8 @@ import type { PeerOptions } from '../../protocol/peer/machine.ts'
 import { ownAccount } from './identity.ts'
 import { PaymentStore } from './payment-store.ts'
 
-export { keyOf } from '../../ledger/records.ts'
+export { fundedBudget, type Unfunded } from '../../ledger/funding.ts'
 export type { Budget, Settled }
-export { NoChannel }
 
 const http = async (path: string, init?: { method: string; body: Uint8Array | string; type: string }): Promise<{ status: number; body: Uint8Array }> => {
   const response = await fetch(`/ledger/${path}`, {
@@ -54,10 +52,7 @@ const fasterRoots = async (): Promise<void> => {
   if (response.ok) setResidualRoots(await rootsFrom(await WebAssembly.compile(await response.arrayBuffer())))
 }
 
-const followMs = 20_000
 const retryMs = 5_000
-/** Nothing is lent yet: so soon it is looked again whether something is. */
-const idleMs = 500
 
 export interface TabEarning {
   readonly earnings: NonNullable<PeerOptions['earnings']>
@@ -68,28 +63,16 @@ export interface TabEarning {
 /** Lets this tab be paid for what it computes, and settles what its tabs have earned. `modelIds` may grow later. */
 export function earn({ wallet, secret, account, store }: Money, modelIds: () => string[], onSettled: (settled: Settled) => void): TabEarning {
   const earnings: TabEarning['earnings'] = { payee: null }
-  let view: FollowedChain | null = null
+  const offer = new Offer(wallet.ledger, { secret, account, verify }, () => Date.now())
   let ended = false
   let followTimer: ReturnType<typeof setTimeout> | undefined
   let settleTimer: ReturnType<typeof setTimeout> | undefined
 
   const follow = async (): Promise<void> => {
-    let waitMs = followMs
-    try {
-      view ??= await FollowedChain.begin(wallet.ledger, () => Date.now())
-      const ids = modelIds()
-      if (ids.length === 0) waitMs = idleMs
-      else {
-        await view.refresh(ids)
-        // A fresh relay registers its models in its first blocks. Payment is offered only once it can be taken.
-        if (ids.some((id) => !view!.model(id))) waitMs = retryMs
-        if (ids.some((id) => view!.model(id))) earnings.payee ??= createPayee({ secret, account, view, verify })
-      }
-    } catch {
-      // No ledger, or none now: this tab serves for nothing until it is there.
-      waitMs = retryMs
-    }
-    if (!ended) followTimer = setTimeout(() => void follow(), waitMs)
+    const { payee, waitMs } = await offer.look(modelIds())
+    if (ended) return
+    earnings.payee = payee
+    followTimer = setTimeout(() => void follow(), waitMs)
   }
 
   const settle = async (): Promise<void> => {

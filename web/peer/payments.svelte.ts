@@ -1,7 +1,7 @@
 // Money of this page, as rune state: what an answer would cost, whether it is paid, what came in and went out. Loads nothing of the ledger before it is asked for.
 import { hex } from '../../protocol/hash.ts'
 import type { ModelFacts, Notice } from '../../protocol/peer/machine.ts'
-import type { Budget, Money, Settled, TabEarning } from './payment-work.ts'
+import type { Budget, Money, Settled, TabEarning, Unfunded } from './payment-work.ts'
 
 export interface PaymentQuote {
   /** The most it can cost, µ; the unused part comes back. */
@@ -51,10 +51,7 @@ export type Consent = (what: { kind: 'grant' } | { kind: 'channel'; deposit: big
 
 const remembered = 'meadow-pay'
 const historyMax = 100
-/** A channel that was just opened is in a block within so long. */
-const blockMsMax = 30_000
-/** Stays in the balance, for fees of further transactions. */
-const spare = 10_000n
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 export class Payments {
   /** The relay has a ledger; null before it was asked. */
@@ -105,10 +102,6 @@ export class Payments {
   }
 
   /** Asks the relay for its ledger, and what this browser's account holds there. Throws nothing: `problem` says it. */
-  async look(): Promise<void> {
-    await this.refresh()
-  }
-
   async refresh(): Promise<void> {
     try {
       const { ledger } = await this.load()
@@ -152,20 +145,6 @@ export class Payments {
     await this.refresh()
   }
 
-  /** Opens a channel and waits until a block has it. Throws with a sentence. */
-  async openChannel(deposit: bigint): Promise<void> {
-    const { wallet, secret } = (await this.open(true))!
-    const { keyOf } = await this.load()
-    const { channels: number } = await wallet.ledger.account(wallet.account)
-    await wallet.ledger.submit(secret, { kind: 'channel.open', number, deposit })
-    const until = performance.now() + blockMsMax
-    while (!(await wallet.ledger.record(keyOf.channel(wallet.account, number)))) {
-      if (performance.now() > until) throw new Error('The ledger made no block with the new channel.')
-      await new Promise((resolve) => setTimeout(resolve, 200))
-    }
-    await this.refresh()
-  }
-
   async topUp(number: number, amount: bigint): Promise<void> {
     const { wallet, secret } = (await this.open(true))!
     await wallet.ledger.submit(secret, { kind: 'channel.topUp', number, amount })
@@ -191,27 +170,16 @@ export class Payments {
     if (!this.on) return null
     try {
       const { wallet } = (await this.open(true))!
-      const { NoChannel } = await this.load()
       const quote = await wallet.quote(modelId, maxTokens)
       if (!quote || quote.perToken === 0n) return null
-      try {
-        return await wallet.budget(modelId, quote.limit)
-      } catch (error) {
-        if (!(error instanceof NoChannel)) throw error
-        let { balance } = error
-        if (balance < quote.limit && !error.granted) {
-          if (!(await this.consent({ kind: 'grant' }))) return null
-          await wallet.ledger.grant(wallet.account)
-          balance = (await wallet.ledger.account(wallet.account)).balance
-        }
-        const deposit = balance - spare < error.deposit ? balance - spare : error.deposit
-        if (deposit < quote.limit) throw new Error('The account has not enough credits for this answer: it is asked for nothing.')
-        if (!(await this.consent({ kind: 'channel', deposit }))) return null
-        await this.openChannel(deposit)
-        return await wallet.budget(modelId, quote.limit)
-      }
+      const { fundedBudget } = await this.load()
+      const opened = (): void => void this.refresh()
+      return await fundedBudget(wallet, modelId, quote.limit, { consent: (what) => this.consent(what), pause, opened })
     } catch (error) {
-      this.problem = (error as Error).message
+      const why = (error as Error).name === 'Unfunded' ? (error as Unfunded).why : null
+      // Who has said no needs not be told.
+      if (why === 'grant' || why === 'channel') return null
+      this.problem = why === null ? (error as Error).message : `Asked for nothing: ${(error as Error).message}`
       return null
     }
   }

@@ -1,6 +1,8 @@
 // One tab seeds the real model to five others, each in a browser context of its own: what the seeder has to give, how long it takes, and what becomes of it when the
 // seeder dies half way. Measured twice: with an uplink of 40 Mbit/s for each tab, as people have it, and on bare loopback, where one machine's processor does the work
-// of six devices (some 17 core-seconds a tab, half of them the browser's own packets) and is the link.
+// of six devices and is the link. On two cores four times is out of reach there: one tab that fetches alone already keeps 1.62 of them busy (12 core-seconds and 131,000 UDP
+// packets a copy), so that five, at 1.95 cores, take 5 x 1.62 / 1.95 = 4.15 times as long even when a copy costs no more than alone; six renderers on two cores pay
+// 1.35 to 1.5 times as much for the same packets (measured, with other programs running).
 import { atLeast, atMost, type Bar } from '../bars/bar.ts'
 import type { BenchModel } from './fleet.ts'
 import { startTabs, type TabFleet, type TabLender } from './tabs.ts'

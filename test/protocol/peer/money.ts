@@ -2,11 +2,12 @@
 import { encodeSigned, type SignedHeader, signHeader } from '../../../ledger/block.ts'
 import { type Parameters as ChainParameters, chainNumber } from '../../../ledger/genesis.ts'
 import { sessionIdOf } from '../../../ledger/names.ts'
-import { priceOf, settlementOf } from '../../../ledger/pay.ts'
+import { priceOf } from '../../../ledger/pay.ts'
 import { type ChainView, createPayee } from '../../../ledger/payee.ts'
 import { createPayer, type Stock } from '../../../ledger/payer.ts'
 import { encodeRecord, keyOf } from '../../../ledger/records.ts'
 import { decodeKept, type Evidence } from '../../../ledger/session.ts'
+import { settlementBy } from '../../../ledger/settling.ts'
 import { fromHex, hex } from '../../../protocol/hash.ts'
 import { verify } from '../../../protocol/keys.ts'
 import type { ModelFacts } from '../../../protocol/peer/machine.ts'
@@ -29,6 +30,8 @@ export interface Money {
   cost(tokens: number, hosts?: number): bigint
   promised: Map<number, bigint>
   returned: number[]
+  /** What the requester keeps of sessions that all hosts have ended. */
+  ended: Map<number, Uint8Array>
 }
 
 const names = ['bob', 'cat', 'dan', 'eve', 'fay', 'gil', 'hal', 'ida']
@@ -37,6 +40,8 @@ export function money(
   ranges: [number, number][],
   options: Parameters<typeof mesh>[1] & {
     creditTokens?: number
+    /** Hosts keep what enters, so much of it. */
+    rowsBytesMax?: number
     deposit?: bigint
     free?: number[]
     parameters?: Partial<ChainParameters>
@@ -75,18 +80,19 @@ export function money(
     model: (id) => ledger.chain.state.get(keyOf.model(fromHex(id))) ?? null,
     nowMs: () => ledger.timeMs,
   }
-  const { creditTokens } = options
+  const { creditTokens, rowsBytesMax = 0 } = options
   const earnings = (i: number) => {
     const { secret, id } = ledger.who(names[i])
     return options.free?.includes(i)
       ? undefined
-      : { payee: createPayee({ secret, account: id, view, verify, ...(creditTokens === undefined ? {} : { creditTokens }) }) }
+      : { payee: createPayee({ secret, account: id, view, verify, ...(creditTokens === undefined ? {} : { creditTokens }) }), rowsBytesMax }
   }
   const m = mesh(ranges, { ...options, model: facts, node: (i) => ({ ...options.node?.(i), earnings: earnings(i) }) })
   const ann = ledger.who('ann')
   const record = ledger.chain.state.must(keyOf.model(model))
   const promised = new Map<number, bigint>()
   const returned: number[] = []
+  const ended = new Map<number, Uint8Array>()
   const cost = (tokens: number, hosts = 3): bigint => priceOf(ledger.chain.parameters, record, hosts, tokens)
   let next = 0
   return {
@@ -97,6 +103,7 @@ export function money(
     cost,
     promised,
     returned,
+    ended,
     payer({ limit = cost(200), numbers = Array.from({ length: 20 }, () => next++), standing = () => null, bend = (payer: Payer): Payer => payer } = {}) {
       const evidenceOf = (number: number): Evidence => {
         const channelKey = keyOf.channel(ann.id, 0)
@@ -118,6 +125,7 @@ export function money(
           numbers.unshift(number)
         },
         promised: (number, _limit, amount) => void promised.set(number, amount),
+        ended: (number, _limit, _amount, _untilMs, kept) => void ended.set(number, kept),
       }
       const { secret, id: account } = ann
       const { parameters, nowMs } = view
@@ -128,9 +136,10 @@ export function money(
       for (const node of hosts) {
         const name = names[m.hosts.indexOf(node)]
         for (const bytes of node.vault.values()) {
-          const { session, voucher } = decodeKept(bytes)
+          const kept = decodeKept(bytes)
+          const { session } = kept
           const known = ledger.chain.state.get(keyOf.session(sessionIdOf(session.chain, session.owner, session.channel, session.session)))
-          const signed = ledger.sign(name, settlementOf(session, voucher, known !== undefined))
+          const signed = ledger.sign(name, settlementBy(kept, known !== undefined))
           const code = ledger.refusal(signed)
           codes.push(code)
         }

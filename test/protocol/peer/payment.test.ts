@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import { claimOf, recordsOf } from '../../../ledger/claims.ts'
 import { sessionIdOf } from '../../../ledger/names.ts'
+import { endingOf } from '../../../ledger/pay.ts'
 import { decodeReceiptClaim, encodeReceiptClaim, receiptBytes, receiptsRoot } from '../../../ledger/receipt.ts'
 import { keyOf } from '../../../ledger/records.ts'
 import { decodeKept, decodeVoucher } from '../../../ledger/session.ts'
@@ -23,25 +24,79 @@ const asked = (m: Money, change = {}, options = {}) => ask(m.mesh, question(m, c
 const truthOf = (m: Money, change = {}) => alone(question(m, change), m.facts)
 const sessionOf = (m: Money, number: number) => m.ledger.chain.state.get(keyOf.session(sessionIdOf(m.ledger.name, m.ledger.who('ann').id, 0, number)))
 
-test('an answer is paid token by token, every host holds the last voucher when it ends, and any of them settles', async () => {
+const depositOf = (m: Money): bigint => m.ledger.chain.state.must(keyOf.channel(m.ledger.who('ann').id, 0)).deposit
+
+test('an answer is paid token by token, every host holds the last voucher and all words when it ends, and any of them ends the session at once', async () => {
   const m = money(thirds)
   const got = asked(m)
   expect(got.tokens).toEqual((await truthOf(m)).tokens)
   expect(got.paid).toMatchObject({ paid: Number(m.cost(64)), limit: Number(m.cost(200)), tokens: 64 })
+  m.mesh.world.run(1000)
   for (const host of m.mesh.hosts) {
-    const [bytes] = [...host.vault.values()]
-    expect(decodeKept(bytes!).voucher).toMatchObject({ amount: m.cost(64), last: true })
+    const kept = decodeKept([...host.vault.values()][0]!)
+    expect(kept.voucher).toMatchObject({ amount: m.cost(64), last: true })
+    expect(kept.ends).toHaveLength(3)
     expect(host.settled.size).toBe(1)
   }
   const before = m.ledger.account('ann')
-  expect(m.settle()).toEqual(['accepted', 'stale', 'stale'])
-  const record = sessionOf(m, 0)!
-  expect(record.settled).toBe(m.cost(64))
-  m.ledger.pass(m.ledger.chain.parameters.sessionGraceMs)
-  expect(sessionOf(m, 0)).toMatchObject({ open: false, reserved: 0n })
-  expect(m.ledger.chain.state.must(keyOf.channel(m.ledger.who('ann').id, 0)).deposit).toBe(100_000_000n - m.cost(64))
+  expect(m.settle()).toEqual(['accepted', 'phase', 'phase'])
+  expect(sessionOf(m, 0)).toMatchObject({ open: false, reserved: 0n, settled: m.cost(64) })
+  expect(depositOf(m)).toBe(100_000_000n - m.cost(64))
   expect(m.ledger.account('ann')).toEqual(before)
   expect(leftovers(m.mesh)).toBe(0)
+})
+
+/** A question that may have 200 tokens and stops before. */
+const brief = async (m: Money) => ({ maxTokens: 200, stopIds: [(await truthOf(m)).tokens[40]!] })
+
+test('a host that does not say that a session ends costs its requester ten minutes, and nobody else anything', async () => {
+  for (const way of ['silent', 'forged'] as const) {
+    const m = money(thirds)
+    frames(m, 'end', (message, from) =>
+      from !== m.mesh.hosts[1] ? message : way === 'silent' ? null : { ...message, end: message.end.with(9, message.end[9]! ^ 1) },
+    )
+    const cost = BigInt(asked(m, await brief(m)).paid!.paid)
+    expect(cost).toBeLessThan(m.cost(64))
+    m.mesh.world.run(2500)
+    expect(m.mesh.hosts.map((host) => host.settled.size)).toEqual([1, 1, 1])
+    expect(m.ended.size).toBe(0)
+    expect(m.settle()).toEqual(['accepted', 'stale', 'stale'])
+    expect(sessionOf(m, 0)).toMatchObject({ open: true, settled: cost, reserved: m.cost(200) - cost })
+    m.ledger.pass(m.ledger.chain.parameters.sessionGraceMs)
+    expect(sessionOf(m, 0)).toMatchObject({ open: false, reserved: 0n })
+    expect(depositOf(m)).toBe(100_000_000n - cost)
+  }
+})
+
+test('words that a requester makes up are worth nothing, and count against it', () => {
+  const m = money(thirds)
+  frames(m, 'ended', (message) => ({ ...message, ends: message.ends.toReversed() }))
+  asked(m)
+  m.mesh.world.run(2500)
+  for (const host of m.mesh.hosts) {
+    expect(decodeKept([...host.vault.values()][0]!).ends).toHaveLength(0)
+    expect(host.notices.some((one) => one.of === 'mesh' && one.what === 'misbehaved')).toBe(true)
+  }
+})
+
+test('the owner ends with the same words what hosts have settled one by one, or not at all', async () => {
+  for (const settled of [true, false]) {
+    const m = money(thirds)
+    frames(m, 'ended', () => null)
+    const cost = BigInt(asked(m, await brief(m)).paid!.paid)
+    m.mesh.world.run(2500)
+    if (settled) expect(m.settle()).toEqual(['accepted', 'stale', 'stale'])
+    const { session, voucher, ends } = decodeKept(m.ended.get(0)!)
+    const before = depositOf(m)
+    const body = endingOf(session, voucher, ends, m.ledger.who('ann').id, settled)
+    const events = m.ledger.submit(m.ledger.sign('ann', body))
+    expect(sessionOf(m, 0)).toMatchObject({ open: false, reserved: 0n, settled: cost })
+    const back = events.find((one) => one.type === 'ended')!.amount
+    if (settled) expect(depositOf(m)).toBe(before + back)
+    else expect(back).toBe(m.cost(200) - cost)
+    m.ledger.block()
+    if (!settled) expect(m.settle()).toEqual(['phase', 'phase', 'phase'])
+  }
 })
 
 test('hosts sign claims about the whole answer with the records of their rows, and the last voucher names them', () => {
@@ -89,7 +144,7 @@ test('a whole-model host is paid and signs as well', () => {
 })
 
 /** Frames of a kind from one node, as they go out. */
-function frames<K extends 'voucher' | 'open' | 'tokens'>(
+function frames<K extends 'voucher' | 'open' | 'tokens' | 'end' | 'ended'>(
   m: Money,
   kind: K,
   change: (message: MessageOf<K>, from: Node, to: Node) => MessageOf<K> | null,
@@ -203,6 +258,8 @@ test('a host that dies is paid for what came before: the answer goes on in a new
     const firstTokens = Number((kept.voucher.amount - m.cost(0)) / 1000n)
     expect(firstTokens).toBeGreaterThan(0)
     expect(legs[0]!.tokens - firstTokens).toBeLessThanOrEqual(32)
+    // The session of the dead one waits for the grace time: its word is missing.
+    expect([...m.ended.keys()]).toEqual([1])
     expect(m.settle([dead!])).toEqual(['accepted'])
     const survivors = m.mesh.hosts.filter((host) => host !== dead && host.vault.size > 0)
     expect(m.settle(survivors).filter((code) => code === 'accepted').length).toBeGreaterThanOrEqual(2)
@@ -235,6 +292,9 @@ test('a question that is cancelled pays for what came, and the rest of its limit
   of()
   expect(m.promised.get(0)).toBe(m.cost(tokens))
   for (const host of m.mesh.hosts) expect(decodeKept([...host.vault.values()][0]!).voucher).toMatchObject({ amount: m.cost(tokens), last: true })
+  // Hosts have said so too, after the question was over: what it did not use is back with the settlement.
+  expect(m.settle()).toEqual(['accepted', 'phase', 'phase'])
+  expect(depositOf(m)).toBe(100_000_000n - m.cost(tokens))
 })
 
 test('hosts that take no payment serve a paying requester for nothing, when nobody else does', () => {
