@@ -1,5 +1,5 @@
 // `meadow bench engine`: speed and exactness of the engine, side by side with others on this machine, and every promise of the project about it.
-// `node test/bench/engine.ts [--json] [--quick] [--only contest,batch,gpu,perplexity,tab,page,same] [--gguf FILE] [--rounds 3]`. With --json the last line is one object { rows, bars }.
+// `node test/bench/engine.ts [--json] [--quick] [--only contest,batch,gpu,perplexity,tab,page,same] [--gguf FILE] [--rounds 5]`. With --json the last line is one object { rows, bars }.
 // Everything said on the way goes to stderr. Takes some ten minutes on two cores; --quick a few, with fewer rounds and shorter texts.
 import { parseArgs } from 'node:util'
 import { openTokenizer } from '../../protocol/model/tokenizer.ts'
@@ -45,7 +45,8 @@ const { values } = parseArgs({
 const only = values.only?.split(',')
 for (const name of only ?? []) if (!parts.includes(name as Part)) throw new Error(`--only knows ${parts.join(', ')}, not ${name}`)
 const wanted = (part: Part): boolean => !only || only.includes(part)
-const rounds = Number(values.rounds ?? (values.quick ? 1 : 3))
+/** Medians of five: with three, one round that the machine's neighbours disturbed moved a ratio by a tenth. */
+const rounds = Number(values.rounds ?? (values.quick ? 1 : 5))
 const say = (line: string): void => console.error(line)
 
 const rows: Row[] = []

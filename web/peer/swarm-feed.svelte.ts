@@ -2,6 +2,9 @@
 import { type FeedStatus, LiveFeed } from '../ui/live-feed.svelte.ts'
 import { parseSnapshot, type Snapshot } from './snapshot.ts'
 
+/** A relay that is asked and never answers is away: without a limit the page would look for ever. */
+const answerMs = 10_000
+
 export class SwarmFeed extends LiveFeed {
   snapshot = $state.raw<Snapshot | null>(null)
   /** performance.now() of the last word from the relay. */
@@ -19,7 +22,7 @@ export class SwarmFeed extends LiveFeed {
 
   protected async look(): Promise<FeedStatus> {
     try {
-      const response = await fetch('/swarm', { headers: { accept: 'application/json' }, cache: 'no-store' })
+      const response = await fetch('/swarm', { headers: { accept: 'application/json' }, cache: 'no-store', signal: AbortSignal.timeout(answerMs) })
       if (!response.ok || !this.take(await response.text())) return response.status >= 500 ? 'away' : 'none'
       this.status = 'live'
       return 'live'
