@@ -2,7 +2,7 @@
 // transaction means something on one chain only. Changing a parameter later is a transaction (apply/parameters.ts); adding one is a new version.
 import { hashTagged } from '../protocol/hash.ts'
 import { credit, wholeShare } from './amount.ts'
-import { amount, bytesUpTo, decodeAs, encodeAs, flag, hash, integer, list, type Of, struct, text, time, u8, u16, u32 } from './codec.ts'
+import { amount, amountMax, bytesUpTo, decodeAs, encodeAs, flag, hash, integer, list, type Of, struct, text, time, u8, u16, u32 } from './codec.ts'
 import { LedgerError } from './errors.ts'
 
 /** Parts of 10,000. */
@@ -240,6 +240,8 @@ export function checkParameters(p: Parameters): void {
   if (p.disputes.lane > wholeShare) throw bad('the lane of disputes cannot be more than the whole block')
   if (ordinaryBytesMax(p) < p.transactionBytesMax) throw bad('a block must have room for the largest transaction')
   if (p.transactionBytesMax < 1024) throw bad('transactions need at least 1,024 bytes')
+  // Else nobody could sign a transaction any more, not even the one that mends it.
+  if (leastFee(p, p.transactionBytesMax) > amountMax || largestMoveFee(p) > amountMax) throw bad('the fee of the largest transaction is no amount')
 }
 
 /** ⌈rate · auditors · pay⌉ in parts of 10,000: what an audited share of claims costs, levied on every claim, so that no one can expect to earn by auditing himself. */

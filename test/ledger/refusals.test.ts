@@ -314,6 +314,11 @@ const cases: Record<Kind, { by: string; good: (() => Body) | null; bad: Record<s
       'by another': ['role', 'eve', () => body({ kind: 'parameters.set', parameters: scene.chain.parameters })],
       'of an unknown version': ['range', 'operator', () => body({ kind: 'parameters.set', parameters: { ...scene.chain.parameters, version: 2 } })],
       'with more than the whole': ['range', 'operator', () => body({ kind: 'parameters.set', parameters: { ...scene.chain.parameters, modelShareMax: 9000 } })],
+      'with a fee that is no amount': [
+        'range',
+        'operator',
+        () => body({ kind: 'parameters.set', parameters: { ...scene.chain.parameters, feePerByte: 1n << 50n } }),
+      ],
       'that let stake leave early': ['range', 'operator', () => body({ kind: 'parameters.set', parameters: { ...scene.chain.parameters, unbondMs: 5 } })],
     },
   },
