@@ -1,14 +1,11 @@
 // A host's claim about a paid session: made, compared, and opened again for a dispute. What it is, receipt.ts says; what a judge does with it, dispute/README.md.
 import { encodeSampler, encodeSeed, stopCodeOf } from '../protocol/engine/answer.ts'
-import { boundaryRecordHash, encodeBoundaryRecord, recordListRoot, TokenList } from '../protocol/engine/proof/tokens.ts'
+import { boundaryRecordHash, encodeBoundaryRecord, noToken, recordListRoot, TokenList } from '../protocol/engine/proof/tokens.ts'
 import { Tree } from '../protocol/engine/proof/tree.ts'
 import { equalBytes, join } from '../protocol/hash.ts'
 import { recordBytes } from '../protocol/limits.ts'
 import type { ClaimedAnswer } from '../protocol/peer/payment.ts'
 import { decodeReceiptClaim, type ReceiptClaim } from './receipt.ts'
-
-/** The token of a record of a row after which nobody chose one. */
-const noToken = 4294967295
 
 export interface Records {
   root: Uint8Array

@@ -48,6 +48,9 @@ export const channelEnd: Rule<'channel.end'> = (context, body, transaction) => {
 
 type Shown = Omit<BodyOf<'channel.end'>, 'kind' | 'ends'>
 
+/** Hosts hold all layers without a gap, in ring order (openSession). */
+const layersOf = (session: Session): bigint => BigInt(session.hosts.at(-1)!.to)
+
 const isHost = (session: Session, account: Uint8Array): boolean => session.hosts.some((host) => equalBytes(host.account, account))
 
 /** The open session that a voucher is about: as the ledger knows it, or begun with the terms that came along. */
@@ -104,7 +107,7 @@ function hasten(context: Context, session: Session, body: Shown, voucher: Uint8A
  * without stake earns too; what it is held by is its held pay, more audits, and whom requesters choose. `worth`: what the session may bring, µ.
  */
 function answering(context: Context, session: Session, worth: bigint, signed: (account: Uint8Array) => boolean): Session {
-  const layers = BigInt(session.hosts.at(-1)!.to)
+  const layers = layersOf(session)
   const hosts = session.hosts.map((host) => {
     if (host.locked > 0n || !signed(host.account)) return host
     const wanted = (worth * BigInt(host.to - host.from) * BigInt(context.parameters.stakeFactor)) / layers
@@ -175,7 +178,7 @@ function openSession(
 
 /** What each host would get of what is held, before shares of others: by layers. */
 export function shares(session: Session): { account: Uint8Array; amount: bigint }[] {
-  const all = BigInt(session.hosts.reduce((sum, host) => sum + host.to - host.from, 0))
+  const all = layersOf(session)
   return session.hosts.map((host) => ({ account: host.account, amount: (session.held * BigInt(host.to - host.from)) / all }))
 }
 
@@ -186,7 +189,7 @@ export function endSession(context: Context, id: Uint8Array, session: Session): 
   const channelKey = keyOf.channel(session.owner, session.channel)
   const channel = state.must(channelKey)
   state.set(channelKey, { ...channel, deposit: channel.deposit + back, sessions: channel.sessions - 1 })
-  const layers = BigInt(session.hosts.reduce((sum, host) => sum + host.to - host.from, 0))
+  const layers = layersOf(session)
   const hosts = session.hosts.map((host) => {
     const needed = (session.held * BigInt(host.to - host.from) * BigInt(parameters.stakeFactor)) / layers
     const locked = least(needed, host.locked)

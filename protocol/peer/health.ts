@@ -38,7 +38,7 @@ interface Record {
   seen: Map<string, number>
 }
 
-export class Health implements Knowledge {
+export class Health {
   private readonly records = new Map<PeerKey, Record>()
   private readonly cuts = new Map<string, number>()
   private readonly ctx: Context
@@ -47,10 +47,6 @@ export class Health implements Knowledge {
   constructor(ctx: Context, links: Links) {
     this.ctx = ctx
     this.links = links
-  }
-
-  rttMs(peer: PeerKey): number | null {
-    return this.links.rttMs(peer)
   }
 
   seenMs(peer: PeerKey, modelId: string): number | null {
@@ -62,12 +58,7 @@ export class Health implements Knowledge {
     return one ? one.failures / (1 + (this.ctx.now - one.failedAt) / fadeMs) : 0
   }
 
-  /** Of ledgers only who pays knows (rings.ts). */
-  score(): number {
-    return 0
-  }
-
-  isOut(peer: PeerKey, trust: Trust = 'well'): boolean {
+  isOut(peer: PeerKey, trust: Trust): boolean {
     if (this.links.isBanned(peer)) return true
     const one = this.records.get(peer)
     const { now } = this.ctx
@@ -79,13 +70,13 @@ export class Health implements Knowledge {
     return one.outUntil > now || (trust !== 'any' && !heard)
   }
 
-  /** What routing asks, for one kind of route. */
+  /** What routing asks, for one kind of route. Of ledgers only who pays knows (rings.ts). */
   trusting(trust: Trust): Knowledge {
     return {
-      rttMs: (peer) => this.rttMs(peer),
+      rttMs: (peer) => this.links.rttMs(peer),
       seenMs: (peer, modelId) => this.seenMs(peer, modelId),
       failures: (peer) => this.failures(peer),
-      score: () => this.score(),
+      score: () => 0,
       isOut: (peer) => this.isOut(peer, trust),
       isCut: (from, to) => this.isCut(from, to),
     }

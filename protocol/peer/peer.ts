@@ -49,7 +49,7 @@ export class Peer implements PeerMachine {
 
   /** What this peer can say about running a model now, from presence and its own experience. */
   outlook(facts: ModelFacts, promptLength?: number): Outlook {
-    return outlookOf(facts, this.table.all(), promptLength, this.requester.health)
+    return outlookOf(facts, this.table.all(), promptLength, this.requester.health.trusting('well'))
   }
 
   rttMs(peer: PeerKey): number | null {

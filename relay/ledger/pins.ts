@@ -88,10 +88,15 @@ export class Pins {
       const { said } = this.receipt(context.receipt)
       return kind === 0 ? { root: said.promptRoot, count: said.promptCount } : { root: said.outRoot, count: said.m }
     }
-    const { job, claim } = 'claim' in context ? this.claimed(node, context.claim) : { job: this.jobOf(node, context.job), claim: null }
+    const { job, claim } = this.subjectOf(node, context)
     if (kind === 0) return { root: job.promptRoot, count: job.promptCount }
     if (!claim) throw refuse('missing', 'an answer belongs to a claim')
     return { root: claim.outRoot, count: claim.m }
+  }
+
+  /** An open job, and the claim of it that is meant. */
+  private subjectOf(node: LedgerNode, context: { claim: string } | { job: string }): { claim: Claim | null; job: Job } {
+    return 'claim' in context ? this.claimed(node, context.claim) : { job: this.jobOf(node, context.job), claim: null }
   }
 
   private claimed(node: LedgerNode, id: string): { claim: Claim; job: Job } {
@@ -141,7 +146,7 @@ export class Pins {
   /** Rows that enter a segment job, by its boundary; or that leave it, by the root of its claim's records, which are pinned before. Throws LedgerError. */
   putRows(node: LedgerNode, root: string, bytes: Uint8Array, context: PinContext): void {
     if ('receipt' in context) throw refuse('missing', 'rows belong to a segment job')
-    const { job, claim } = 'claim' in context ? this.claimed(node, context.claim) : { job: this.jobOf(node, context.job), claim: null }
+    const { job, claim } = this.subjectOf(node, context)
     if (!job.segment) throw refuse('missing', 'the job is about a whole answer')
     const model = node.get(keyOf.model(job.model))!
     const rows = decodeRows(bytes, decodeCore(model.core).hidden)

@@ -2,13 +2,18 @@
 import { LedgerError } from '../../ledger/errors.ts'
 import { residualRoots } from '../../protocol/engine/proof/residual.ts'
 import { rootsTogether } from '../../protocol/engine/proof/roots.ts'
-import { boundaryRecordBytes, boundaryRecordHash, decodeBoundaryRecord, encodeBoundaryRecord, recordListRoot } from '../../protocol/engine/proof/tokens.ts'
+import {
+  boundaryRecordBytes,
+  boundaryRecordHash,
+  decodeBoundaryRecord,
+  encodeBoundaryRecord,
+  noToken,
+  recordListRoot,
+} from '../../protocol/engine/proof/tokens.ts'
 import { Tree } from '../../protocol/engine/proof/tree.ts'
 import { equalBytes, join } from '../../protocol/hash.ts'
 
 const none = new Uint8Array(32)
-/** The token of a record of a row after which nobody chose one. */
-const noToken = 4294967295
 
 export function encodeRows(rows: Int32Array): Uint8Array {
   const bytes = new Uint8Array(rows.length * 4)

@@ -48,6 +48,9 @@ export class TokenList {
   }
 }
 
+/** The token of a record of a row after which nobody chose one. */
+export const noToken = 4294967295
+
 /** One position of a segment's receipt. */
 export interface BoundaryRecord {
   sessionId: Uint8Array
@@ -56,7 +59,7 @@ export interface BoundaryRecord {
   position: number
   inRoot: Uint8Array
   outRoot: Uint8Array
-  /** 4294967295 where the segment chose no token. */
+  /** noToken where the segment chose none. */
   token: number
 }
 
